@@ -1,0 +1,256 @@
+"""The models that the course names, with the figures a learner wants to know before a download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import overload
+
+from local_pipelines import _checkpoint
+from local_pipelines._checkpoint import Shape
+from local_pipelines.errors import ModelError
+
+__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "gigabytes", "pocket_folder"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """One model.
+
+    Args:
+        id: What to write as MODEL_ID: "pocket" or an id of the Hub.
+        parameters: Trained numbers in it; None if unknown.
+        download_bytes: Bytes of the weight files; the tokenizer adds 1 to 40 MB. None if unknown.
+        shape: Layers, heads and context, which decide the size of the KV cache.
+        has_chat_template: It was trained on conversations and its tokenizer formats them.
+        gated: Its owner asks for an account and a click before the download.
+        licence: The licence's short name on the Hub.
+        languages: What it was trained to answer in.
+        note: When to take it.
+    """
+
+    id: str
+    parameters: int | None
+    download_bytes: int | None
+    shape: Shape
+    has_chat_template: bool
+    gated: bool
+    licence: str
+    languages: str
+    note: str
+
+
+class Catalogue(Sequence[CatalogueEntry]):
+    """The catalogue: a sequence of entries that shows itself as a table."""
+
+    def __init__(self, entries: Sequence[CatalogueEntry]) -> None:
+        self._entries = tuple(entries)
+
+    @overload
+    def __getitem__(self, index: int) -> CatalogueEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> Catalogue: ...
+    def __getitem__(self, index: int | slice) -> CatalogueEntry | Catalogue:
+        if isinstance(index, slice):
+            return Catalogue(self._entries[index])
+        return self._entries[index]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, model_id: str) -> CatalogueEntry | None:
+        """The entry of that id, None if there is none; the old name "gpt2" is understood."""
+        model_id = {"gpt2": "openai-community/gpt2"}.get(model_id, model_id)
+        return next((entry for entry in self._entries if entry.id == model_id), None)
+
+    def __repr__(self) -> str:
+        rows = [_HEADINGS, *map(_row, self._entries)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(text)}</th>" for text in _HEADINGS)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in _row(entry)) + "</tr>"
+            for entry in self._entries
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+_HEADINGS = ("MODEL_ID", "parameters", "download", "chat", "gated", "licence", "languages", "note")
+
+
+def _row(entry: CatalogueEntry) -> tuple[str, ...]:
+    download = "none" if entry.id == "pocket" else gigabytes(entry.download_bytes)
+    return (
+        entry.id,
+        "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M",
+        download,
+        "yes" if entry.has_chat_template else "no",
+        "yes" if entry.gated else "no",
+        entry.licence,
+        entry.languages,
+        entry.note,
+    )
+
+
+def gigabytes(size: int | None) -> str:
+    """A size in bytes for people: decimal units, as the Hub's pages have them."""
+    if size is None:
+        return "?"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}" if size < 100 * unit else f"{size / unit:.0f} {name}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def catalogue() -> Catalogue:
+    """List the models the course names, smallest first, with their figures.
+
+    Returns:
+        A sequence of entries; in a notebook it is a table.
+    """
+    return Catalogue([_pocket(), *_HUB])
+
+
+def pocket_folder() -> Path:
+    """Where the embedded model lies.
+
+    Raises:
+        ModelError: The package is not installed as a folder of files.
+    """
+    folder = files("local_pipelines") / "pocket"
+    if isinstance(folder, Path) and folder.is_dir():
+        return folder
+    raise ModelError(
+        "The embedded model is missing from this installation.",
+        "The package was probably copied in part, or packed into a zip file.",
+        "Install it again with pip, or name another model.",
+    )
+
+
+def _pocket() -> CatalogueEntry:
+    parameters = size = None
+    shape = Shape()
+    try:
+        folder = pocket_folder()
+        weights = _checkpoint.weight_files(folder)
+        parameters = _checkpoint.read_weights(weights).floats
+        size = _checkpoint.folder_size(folder)
+        shape = _checkpoint.read_shape(folder)
+    except ModelError:
+        pass  # a list of models is no place to fail: model_path("pocket") says what is wrong
+    return CatalogueEntry(
+        id="pocket",
+        parameters=parameters,
+        download_bytes=size,
+        shape=shape,
+        has_chat_template=True,
+        gated=False,
+        licence="mit",
+        languages="en, fr, es, zh",
+        note="Comes with the course; knows a small world by heart and answers at once.",
+    )
+
+
+# Where the figures come from. Shapes: config.json of each repository (bloom's context: its model
+# card, "sequence length of 2048"; its position code, ALiBi, sets no limit). Parameters: counted by
+# building the model from that shape with transformers on torch's "meta" device. Bytes: the sizes
+# of the *.safetensors files on the repositories' "Files" pages; they are the parameters times the
+# stored width (2 bytes; gpt2: 4, and 50 MB of attention masks that it stores too) plus a header.
+# Licence and languages: the head of each model card.
+_HUB = (
+    CatalogueEntry(
+        id="openai-community/gpt2",
+        parameters=124_439_808,
+        download_bytes=548_105_171,
+        shape=Shape(layers=12, kv_heads=12, head_dim=64, context=1024),
+        has_chat_template=False,
+        gated=False,
+        licence="mit",
+        languages="en",
+        note="The classic: continues a text, answers no questions.",
+    ),
+    CatalogueEntry(
+        id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        parameters=134_515_008,
+        download_bytes=269_060_552,
+        shape=Shape(layers=30, kv_heads=3, head_dim=64, context=8192),
+        has_chat_template=True,
+        gated=False,
+        licence="apache-2.0",
+        languages="en",
+        note="The smallest that chats; a good first download.",
+    ),
+    CatalogueEntry(
+        id="Qwen/Qwen2.5-0.5B-Instruct",
+        parameters=494_032_768,
+        download_bytes=988_097_824,
+        shape=Shape(layers=24, kv_heads=2, head_dim=64, context=32768),
+        has_chat_template=True,
+        gated=False,
+        licence="apache-2.0",
+        languages="29 languages",
+        note="Small and multilingual.",
+    ),
+    CatalogueEntry(
+        id="google/gemma-3-1b-it",
+        parameters=999_885_952,
+        download_bytes=1_999_811_208,
+        # All but every sixth layer look back 512 tokens only: the true cache is smaller.
+        shape=Shape(layers=26, kv_heads=1, head_dim=256, context=32768),
+        has_chat_template=True,
+        gated=True,
+        licence="gemma",
+        languages="en",
+        note="Gated: accept Google's terms on its page first.",
+    ),
+    CatalogueEntry(
+        id="meta-llama/Llama-3.2-1B-Instruct",
+        parameters=1_235_814_400,
+        download_bytes=2_471_645_608,
+        shape=Shape(layers=16, kv_heads=8, head_dim=64, context=131072),
+        has_chat_template=True,
+        gated=True,
+        licence="llama3.2",
+        languages="en, de, fr, it, pt, hi, es, th",
+        note="Gated: ask for access on its page first.",
+    ),
+    CatalogueEntry(
+        id="HuggingFaceTB/SmolLM2-1.7B-Instruct",
+        parameters=1_711_376_384,
+        download_bytes=3_422_777_952,
+        shape=Shape(layers=24, kv_heads=32, head_dim=64, context=8192),
+        has_chat_template=True,
+        gated=False,
+        licence="apache-2.0",
+        languages="en",
+        note="Good answers on a laptop with 8 GB.",
+    ),
+    CatalogueEntry(
+        id="bigscience/bloom-1b7",
+        parameters=1_722_408_960,
+        download_bytes=3_444_848_602,
+        shape=Shape(layers=24, kv_heads=16, head_dim=128, context=2048),
+        has_chat_template=False,
+        gated=False,
+        licence="bigscience-bloom-rail-1.0",
+        languages="48 languages",
+        note="Continues a text in many languages, answers no questions.",
+    ),
+    CatalogueEntry(
+        id="microsoft/Phi-3-mini-4k-instruct",
+        parameters=3_821_079_552,
+        download_bytes=7_642_181_880,
+        shape=Shape(layers=32, kv_heads=32, head_dim=96, context=4096),
+        has_chat_template=True,
+        gated=False,
+        licence="mit",
+        languages="en, fr",
+        note="The best answers of this list; wants a GPU or patience.",
+    ),
+)

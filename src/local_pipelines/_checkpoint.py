@@ -1,0 +1,237 @@
+"""What lies in a model's folder, read from its files: no torch, no transformers, no network."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from local_pipelines.errors import ModelError
+
+__all__ = [
+    "FLOATS",
+    "INTEGERS",
+    "Shape",
+    "Weights",
+    "folder_size",
+    "read_shape",
+    "read_weights",
+    "weight_files",
+]
+
+FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
+INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
+_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The measures of a decoder that decide how large its KV cache grows; None where unknown."""
+
+    layers: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    context: int | None = None
+
+    def kv_values_per_token(self) -> int | None:
+        """Numbers stored for each token: a key and a value in every layer and head."""
+        if self.layers is None or self.kv_heads is None or self.head_dim is None:
+            return None
+        return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Weights:
+    """How much there is to load.
+
+    Args:
+        floats: Numbers stored as floating point, which are loaded in the dtype asked for.
+        other_bytes: Bytes that are loaded as they are: quantised weights, OpenVINO files.
+    """
+
+    floats: int
+    other_bytes: int = 0
+
+
+def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
+    """Find all weight files of a model and check that none is missing.
+
+    Args:
+        folder: A folder in the Hugging Face or OpenVINO layout.
+        pickled: Accept `pytorch_model*.bin` too.
+
+    Returns:
+        The files, at least one.
+
+    Raises:
+        ModelError: `folder` is no model, or not a whole one.
+    """
+    if not (folder / "config.json").is_file():
+        raise _no_config(folder)
+    # The names that transformers looks for, in its order.
+    for name in ["model.safetensors", *(["pytorch_model.bin"] if pickled else [])]:
+        if (folder / name).is_file():
+            return [folder / name]
+        if (folder / f"{name}.index.json").is_file():
+            return _shards(folder / f"{name}.index.json")
+    if (folder / "openvino_model.xml").is_file():
+        return _openvino(folder)
+    raise _no_weights(folder)
+
+
+def read_weights(files: Iterable[Path]) -> Weights:
+    """Count what `files` hold; of safetensors only the headers are read.
+
+    Raises:
+        ModelError: A file is cut off or no safetensors file.
+    """
+    floats = other = 0
+    for file in files:
+        if file.suffix != ".safetensors":
+            other += file.stat().st_size
+            continue
+        for tensor in _read_header(file).values():
+            start, end = tensor["data_offsets"]
+            if tensor["dtype"] in FLOATS:
+                floats += math.prod(tensor["shape"])
+            else:
+                other += end - start
+    return Weights(floats, other)
+
+
+def read_shape(folder: Path) -> Shape:
+    """Read the measures from `config.json`, under whichever names the model's family has them."""
+    config: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    text = config.get("text_config") or config  # models that also see keep their decoder in there
+    heads = _first(text, "num_attention_heads", "n_head", "num_heads")
+    width = _first(text, "hidden_size", "n_embd", "d_model")
+    return Shape(
+        layers=_first(text, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+        kv_heads=_first(text, "num_key_value_heads") or heads,
+        head_dim=_first(text, "head_dim") or (width // heads if width and heads else None),
+        context=_first(text, "max_position_embeddings", "n_positions", "n_ctx", "seq_length"),
+    )
+
+
+def folder_size(folder: Path) -> int:
+    """Bytes of all files directly in a folder."""
+    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+
+
+def _first(config: dict[str, Any], *names: str) -> int | None:
+    found = (config.get(name) for name in names)
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelError(
+            f"{index} cannot be read as an index of weight files.",
+            "It was probably cut off on its way.",
+            "Delete the folder and fetch the model again.",
+        ) from error
+    missing = [name for name in names if not (index.parent / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ModelError(
+            f"{index.parent} lacks the weight file {missing[0]}{more}, of {len(names)}.",
+            "The model was probably copied or downloaded only in part.",
+            f"Add the missing file{'s' if more else ''}, or fetch the model again.",
+        )
+    return [index.parent / name for name in names]
+
+
+def _openvino(folder: Path) -> list[Path]:
+    weights = folder / "openvino_model.bin"
+    if not weights.is_file():
+        raise ModelError(
+            f"{folder} has openvino_model.xml without openvino_model.bin.",
+            "The first describes the model, the second holds its weights.",
+            "Copy both, or export the model again.",
+        )
+    return [weights]
+
+
+def _no_config(folder: Path) -> ModelError:
+    if (folder / "adapter_config.json").is_file():
+        return ModelError(
+            f"{folder} is an adapter (LoRA), not a model.",
+            "An adapter only changes another model, which adapter_config.json names.",
+            "Merge the two with peft's `merge_and_unload()`, or name the other model.",
+        )
+    return ModelError(
+        f"{folder} is no model: it has no config.json.",
+        "A model is a folder with config.json, weights and tokenizer files side by side.",
+        "Name the folder that holds config.json.",
+    )
+
+
+def _no_weights(folder: Path) -> ModelError:
+    if any(folder.glob("pytorch_model*.bin")):
+        return ModelError(
+            f"{folder} has its weights only as .bin files, not as safetensors.",
+            "Such a file is a Python pickle, which can run anything when it is opened.",
+            "Take a copy with *.safetensors; if you trust this one, load it with transformers and"
+            " call save_pretrained() on it, which writes safetensors.",
+        )
+    if others := sorted(file.name for file in folder.glob("*.safetensors")):
+        return ModelError(
+            f"{folder} has {others[0]} but no model.safetensors and no index of its parts.",
+            "transformers finds weights by these names only.",
+            "Add model.safetensors.index.json, or fetch the model again.",
+        )
+    return ModelError(
+        f"{folder} has config.json but no weights.",
+        "Neither model.safetensors nor openvino_model.xml lies beside it.",
+        "Fetch the model again, weights included.",
+    )
+
+
+def _read_header(file: Path) -> dict[str, Any]:
+    """The table of tensors at the start of a safetensors file.
+
+    Layout: 8 bytes (the header's length, little endian), the header as JSON, then the tensors at
+    the `data_offsets` that the header tells. Source: the format's description in safetensors.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(8)
+            (length,) = struct.unpack("<Q", start)
+            if length > _LONGEST_HEADER:
+                raise ValueError("no header")
+            header: dict[str, Any] = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+    except (OSError, struct.error, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _not_safetensors(file) from error
+    if 8 + length + end > file.stat().st_size:
+        raise ModelError(
+            f"{file} is cut off: its header announces more than the file holds.",
+            "It was probably copied or downloaded only in part.",
+            "Delete it and fetch it again.",
+        )
+    return header
+
+
+def _not_safetensors(file: Path) -> ModelError:
+    with suppress(OSError), file.open("rb") as stream:
+        if stream.read(11) == b"version htt":
+            return ModelError(
+                f"{file} is a placeholder of Git LFS, not the weights.",
+                "The repository was cloned without Git LFS.",
+                "Run `git lfs pull` in the folder.",
+            )
+    return ModelError(
+        f"{file} is no safetensors file, or a damaged one.",
+        "Its header cannot be read.",
+        "Delete it and fetch it again.",
+    )

@@ -1,0 +1,77 @@
+"""The errors a learner may meet: the fact, the likely cause and the next step, one sentence each.
+
+In a notebook such an error shows its sentences instead of a traceback. The traceback is not lost:
+`import traceback; traceback.print_last()` in the next cell prints it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "CacheError",
+    "CredentialError",
+    "DeviceError",
+    "EnvironmentFileError",
+    "LocalPipelinesError",
+    "MissingPackageError",
+    "ModelError",
+    "OfflineError",
+    "ParameterError",
+]
+
+
+class LocalPipelinesError(Exception):
+    """The family of all errors that this package raises on purpose.
+
+    Args:
+        fact: What happened, one sentence.
+        cause: Why it probably happened, one sentence; may be empty where the fact says it.
+        next_step: What to type, click or change now, one sentence.
+    """
+
+    def __init__(self, fact: str, cause: str = "", next_step: str = "") -> None:
+        self.fact = fact
+        self.cause = cause
+        self.next_step = next_step
+        super().__init__(" ".join(part for part in (fact, cause, next_step) if part))
+
+    def __reduce__(self) -> tuple[type[LocalPipelinesError], tuple[str, str, str]]:
+        """Keep the three parts when the error travels between processes."""
+        return type(self), (self.fact, self.cause, self.next_step)
+
+    def _render_traceback_(self) -> list[str]:
+        """Give IPython the lines it shows in place of a traceback."""
+        return [f"{type(self).__name__}: {self.fact}"] + [
+            f"  {part}" for part in (self.cause, self.next_step) if part
+        ]
+
+
+class ParameterError(LocalPipelinesError, ValueError):
+    """A parameter of a notebook or function has a value that cannot work."""
+
+
+class ModelError(LocalPipelinesError, OSError):
+    """A model is not where it was looked for, or what lies there is no model."""
+
+
+class OfflineError(ModelError):
+    """A model would have to be downloaded, and there is no way to the Hub."""
+
+
+class DeviceError(LocalPipelinesError, ValueError):
+    """The device asked for is not in this machine."""
+
+
+class CacheError(LocalPipelinesError, OSError):
+    """The folder for downloaded models cannot be used."""
+
+
+class CredentialError(LocalPipelinesError):
+    """No token was found where one is needed, or the token cannot be one."""
+
+
+class EnvironmentFileError(LocalPipelinesError, OSError):
+    """The file `.env` is there and cannot be read."""
+
+
+class MissingPackageError(LocalPipelinesError, ImportError):
+    """A package that a lesson needs is not installed, or does not fit the others."""

@@ -1,0 +1,530 @@
+"""Which model: the catalogue, the folder behind "pocket", and whether a model fits this machine."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from local_pipelines import _checkpoint
+from local_pipelines._access import check_access, within
+from local_pipelines._catalogue import (
+    Catalogue,
+    CatalogueEntry,
+    catalogue,
+    gigabytes,
+    pocket_folder,
+)
+from local_pipelines._checkpoint import Shape, Weights
+from local_pipelines.devices import Device, select_device
+from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
+
+__all__ = ["Catalogue", "CatalogueEntry", "Fit", "catalogue", "model_path", "will_it_fit"]
+
+_PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow answers included
+# The few old ids without an owner that generate text; the Hub still redirects them.
+_OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
+_LIST_STEP = "Run `catalogue()` for ids that work here, or name a folder with a model in it."
+_POCKET_STEP = 'Write MODEL_ID = "pocket", which needs no download, or'
+
+
+# --- from what a learner writes to what from_pretrained takes ----------------------------------
+
+
+def model_path(model: str | os.PathLike[str]) -> str:
+    """Turn a model's name into what every `from_model_id` and `from_pretrained` takes.
+
+    Args:
+        model: "pocket" (the embedded model), a folder with a model in it, or an id of the Hub.
+
+    Returns:
+        A folder's absolute path, or the id unchanged if it is in the cache or the Hub has it.
+
+    Raises:
+        ModelError: There is no such model, or the folder holds none.
+        CredentialError: The model is gated and there is no token, or not the right one.
+        AccessError: The model is gated and its licence is not accepted.
+        OfflineError: The model would have to be downloaded and the Hub cannot be reached;
+            known after 5 seconds at most.
+    """
+    found = _locate(model)
+    if isinstance(found, Path):
+        return str(found)
+    if _cached_weights(found) is None:
+        info = _ask_hub(found)
+        if info is None or info.gated:
+            check_access(found)
+    return found
+
+
+def _locate(model: str | os.PathLike[str]) -> Path | str:
+    """A checked folder, or a well-formed id of the Hub."""
+    if isinstance(model, os.PathLike):
+        return _checked_folder(Path(model))
+    if not isinstance(model, str) or not model.strip():
+        raise ModelError(
+            f"{model!r} names no model.",
+            next_step='Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.',
+        )
+    model = model.strip()
+    if model == "pocket":
+        return _checked_pocket()
+    if "://" in model:
+        raise _is_address(model)
+    if _looks_like_path(model) or _exists(Path(model)):
+        return _checked_folder(Path(model))
+    if _is_hub_id(model):
+        return model
+    raise ModelError(
+        f"{model!r} is no model: there is no folder of that name here, and an id of the Hub has"
+        " the form owner/name.",
+        _did_you_mean(model),
+        _LIST_STEP,
+    )
+
+
+def _checked_pocket() -> Path:
+    folder = pocket_folder()
+    try:
+        _checkpoint.read_weights(_checkpoint.weight_files(folder))
+    except ModelError as error:
+        raise ModelError(
+            "The embedded model is not whole in this installation.",
+            error.fact,
+            "Install the package again with pip, or name another model.",
+        ) from error
+    return folder.resolve()
+
+
+def _checked_folder(folder: Path) -> Path:
+    try:
+        folder = folder.expanduser()
+        if not folder.exists():
+            raise ModelError(
+                f"The folder {folder} was not found.",
+                f"It was looked for in {Path.cwd()}." if not folder.is_absolute() else "",
+                "Correct the path, or write an id of the Hub as owner/name.",
+            )
+        if not folder.is_dir():
+            raise ModelError(
+                f"{folder} is a file, not a folder.",
+                "A model is a folder with config.json, weights and tokenizer files side by side.",
+                f"Write the folder it lies in: {str(folder.parent)!r}.",
+            )
+        _checkpoint.read_weights(_checkpoint.weight_files(folder))
+    except ModelError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # no right, no such ~user, an odd name
+        raise ModelError(
+            f"The folder {folder} cannot be read.",
+            f"{error}.",
+            "Correct the path, or give yourself the right to read it.",
+        ) from error
+    return folder.resolve()
+
+
+def _is_address(model: str) -> ModelError:
+    parts = [part for part in urlsplit(model).path.split("/") if part][:2]
+    step = f'Write MODEL_ID = "{"/".join(parts)}".' if len(parts) == 2 else _LIST_STEP
+    return ModelError(f"{model!r} is an address, not a model's id.", next_step=step)
+
+
+def _looks_like_path(model: str) -> bool:
+    return (
+        model[0] in "./~"
+        or "\\" in model
+        or model.count("/") > 1
+        or model.endswith("/")
+        or re.match(r"[A-Za-z]:", model) is not None
+    )
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # far too long a name, or characters no file may have
+        return path.exists()
+    return False
+
+
+def _is_hub_id(model: str) -> bool:
+    """The rule of `huggingface_hub.utils.validate_repo_id`, without importing it."""
+    return model in _OLD_IDS or (
+        re.fullmatch(r"\w[\w.-]*/\w([\w.-]{0,94}\w)?", model, re.ASCII) is not None
+        and "--" not in model
+        and ".." not in model
+        and not model.endswith(".git")
+    )
+
+
+def _did_you_mean(model: str) -> str:
+    """A sentence with the nearest id of the catalogue; empty if none is near."""
+    nearest = _nearest(model)
+    return f'Did you mean "{nearest}"?' if nearest and nearest != model else ""
+
+
+def _nearest(model: str) -> str | None:
+    names: dict[str, str] = {}
+    for entry in catalogue():
+        names[entry.id.lower()] = entry.id
+        names[entry.id.split("/")[-1].lower()] = entry.id
+    wanted = model.lower().replace(" ", "-")
+    for text in (wanted, wanted.split("/")[-1]):
+        if near := difflib.get_close_matches(text, names, n=1):
+            return names[near[0]]
+    return None
+
+
+# --- the cache and the Hub ---------------------------------------------------------------------
+
+
+def _cached_weights(model_id: str) -> list[Path] | None:
+    """The weight files of a model in the cache; None unless all that loading needs is there."""
+    folder = _cached_folder(model_id)
+    if folder is None:
+        return None
+    tokenizer = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+    if not any((folder / name).is_file() for name in tokenizer):
+        return None
+    with suppress(ModelError):
+        return _checkpoint.weight_files(folder, pickled=True)
+    return None
+
+
+def _cached_folder(model_id: str) -> Path | None:
+    """Where the cache has the newest known version of a model, whole or in part."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(model_id, "config.json")
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _ask_hub(model_id: str) -> ModelInfo | None:
+    """Ask the Hub once about a model.
+
+    Returns:
+        What it says; None if it answers but refuses: `check_access` says why.
+
+    Raises:
+        ModelError: The Hub has no such model.
+        OfflineError: There is no way to the Hub.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
+
+    if constants.HF_HUB_OFFLINE:
+        raise _offline(
+            model_id,
+            "HF_HUB_OFFLINE forbids downloads",
+            "set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection.",
+        )
+    api = HfApi()
+    try:
+        info: ModelInfo = within(
+            _PATIENCE, lambda: api.model_info(model_id, files_metadata=True, timeout=_PATIENCE)
+        )
+    except GatedRepoError:
+        return None
+    except RepositoryNotFoundError:
+        raise _absent(model_id) from None
+    except HfHubHTTPError:
+        return None
+    except Exception as error:  # no route, no name, no time, or a Wi-Fi log-in page
+        where = urlsplit(api.endpoint).netloc or api.endpoint
+        raise _offline(
+            model_id,
+            f"the Hub ({where}) cannot be reached",
+            "connect to the internet and run the cell once.",
+        ) from error
+    return info
+
+
+def _absent(model_id: str) -> ModelError:
+    return ModelError(
+        f'The Hub has no model "{model_id}" that you may see, and there is no such folder here.',
+        _did_you_mean(model_id) or "The id is misspelt, or the model is private.",
+        _LIST_STEP,
+    )
+
+
+def _offline(model_id: str, why: str, step: str) -> OfflineError:
+    state = "is not" if _cached_folder(model_id) is None else "is only in part"
+    cause = "A model of the Hub is downloaded once, when it is first used."
+    if hint := "" if catalogue().find(model_id) else _did_you_mean(model_id):
+        cause += f" {hint}"
+    return OfflineError(
+        f'"{model_id}" {state} on this machine, and {why}.', cause, f"{_POCKET_STEP} {step}"
+    )
+
+
+# --- will it fit? ------------------------------------------------------------------------------
+
+# Bytes a number takes. int8 and int4 leave a few layers wider, so the true size is a little larger.
+_WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
+_USUAL_CONTEXT = 2048  # tokens; more than any lesson's prompt and answer
+_SLACK = 0.8  # of the free memory; a system that is fuller than this slows down
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Fit:
+    """Whether a model fits: the verdict, and the figures it rests on (bytes; None if unknown).
+
+    It is true in a condition (`if will_it_fit(…):`) when the verdict is "fits" or "tight".
+    """
+
+    model_id: str
+    device: str
+    dtype: str
+    context: int
+    batch_size: int
+    verdict: str  # "fits", "tight", "does not fit", "unknown"
+    reason: str
+    cached: bool
+    download_bytes: int | None = None
+    weights_bytes: int | None = None
+    kv_cache_bytes: int | None = None
+    working_bytes: int | None = None
+    memory_needed: int | None = None
+    memory_free: int | None = None
+    disk_free: int | None = None
+    alternative: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.verdict in {"fits", "tight"}
+
+    def _rows(self) -> list[tuple[str, str]]:
+        tokens = f"{self.batch_size} × {self.context} tokens"
+        kept = "already here" if self.cached else f"{gigabytes(self.disk_free)} free on disk"
+        return [
+            ("download", f"{gigabytes(self.download_bytes)} ({kept})"),
+            ("weights", f"{gigabytes(self.weights_bytes)} in {self.dtype}"),
+            ("KV cache", f"{gigabytes(self.kv_cache_bytes)} for {tokens}"),
+            ("working memory", gigabytes(self.working_bytes)),
+            ("needed", gigabytes(self.memory_needed)),
+            ("free", f"{gigabytes(self.memory_free)} on {self.device}"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join([self.reason, *(f"  {name:<15}{text}" for name, text in self._rows())])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self._rows()
+        )
+        return f"<p>{escape(self.reason)}</p><table><tbody>{rows}</tbody></table>"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    model_id: str
+    cached: bool
+    download_bytes: int | None = None
+    weights: Weights | None = None
+    shape: Shape = field(default_factory=Shape)
+
+
+def will_it_fit(
+    model_id: str | os.PathLike[str],
+    device: Device | str | int | None = None,
+    *,
+    dtype: str | None = None,
+    context: int | None = None,
+    batch_size: int = 1,
+) -> Fit:
+    """Estimate, before any download, whether a model fits memory and disk.
+
+    memory = weights + KV cache + working memory, with
+    weights = parameters × bytes per number,
+    KV cache = 2 (key and value) × layers × KV heads × head size × tokens × batch size × bytes,
+    working memory = 20 % of the weights.
+
+    The last is the rule of thumb that accelerate's model size estimator quotes from EleutherAI's
+    "Transformer Math 101". Python and its libraries are not counted: they are loaded already.
+
+    Args:
+        model_id: "pocket", a folder, or an id of the Hub.
+        device: A device, or what `select_device` takes; the best one if not given.
+        dtype: "float32", "bfloat16", "float16", "int8" or "int4"; the device's if not given.
+        context: Tokens of prompt and answer together; at most what the model can take, and 2048
+            if not given.
+        batch_size: Prompts answered at a time.
+
+    Returns:
+        The verdict with its figures; "unknown" if nothing here or on the Hub knows the model's.
+
+    Raises:
+        ModelError: There is no such model.
+        DeviceError: There is no such device.
+        ParameterError: `dtype`, `context` or `batch_size` cannot be.
+    """
+    _check_positive("batch_size", batch_size)
+    _check_positive("context", 1 if context is None else context)
+    width = None if dtype is None else str(dtype).removeprefix("torch.")
+    if width is not None and width not in _WIDTH:
+        raise ParameterError(
+            f"{dtype!r} is no number format.", next_step=f"Write one of {', '.join(_WIDTH)}."
+        )
+    facts = _facts(model_id)
+    device = _measured(device)
+    return _judge(facts, device, width or device.dtype, context, batch_size, advise=True)
+
+
+def _measured(device: Device | str | int | None) -> Device:
+    """The device with its free memory, which `available_devices` leaves out."""
+    if not isinstance(device, Device):
+        return select_device("auto" if device is None else device)
+    if device.memory_free is None:
+        with suppress(DeviceError):  # a description of another machine's device
+            return replace(device, memory_free=select_device(device.name).memory_free)
+    return device
+
+
+def _check_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ParameterError(
+            f"{name} = {value!r} cannot be.", next_step=f"Write a whole number from 1, as {name}=1."
+        )
+
+
+def _facts(model: str | os.PathLike[str]) -> _Facts:
+    found = _locate(model)
+    if isinstance(found, Path):
+        is_pocket = isinstance(model, str) and model.strip() == "pocket"
+        name = "pocket" if is_pocket else str(found)
+        return _facts_from_files(name, _checkpoint.weight_files(found))
+    if (files := _cached_weights(found)) is not None:
+        return _facts_from_files(found, files)
+    if entry := catalogue().find(found):
+        return _facts_from_entry(entry)
+    return _facts_from_hub(found)
+
+
+def _facts_from_files(name: str, files: list[Path]) -> _Facts:
+    size = sum(file.stat().st_size for file in files)
+    weights = _checkpoint.read_weights(files)
+    return _Facts(name, True, size, weights, _checkpoint.read_shape(files[0].parent))
+
+
+def _facts_from_entry(entry: CatalogueEntry) -> _Facts:
+    weights = None if entry.parameters is None else Weights(entry.parameters)
+    return _Facts(entry.id, entry.id == "pocket", entry.download_bytes, weights, entry.shape)
+
+
+def _facts_from_hub(model_id: str) -> _Facts:
+    """The Hub knows sizes without a download, but not the shape of the KV cache."""
+    try:
+        info = _ask_hub(model_id)
+    except OfflineError:
+        info = None
+    if info is None or info.safetensors is None:
+        return _Facts(model_id, cached=False)
+    counts = info.safetensors.parameters
+    floats = sum(count for kind, count in counts.items() if kind in _checkpoint.FLOATS)
+    other = sum(
+        count * _checkpoint.INTEGERS.get(kind, 1)
+        for kind, count in counts.items()
+        if kind not in _checkpoint.FLOATS
+    )
+    sizes = [f.size for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    total = sum(size for size in sizes if size) or None
+    return _Facts(model_id, False, total, Weights(floats, other))
+
+
+def _judge(
+    facts: _Facts, device: Device, dtype: str, context: int | None, batch_size: int, *, advise: bool
+) -> Fit:
+    tokens = min(context or _USUAL_CONTEXT, facts.shape.context or context or _USUAL_CONTEXT)
+    figures = _memory(facts, dtype, tokens * batch_size)
+    disk_free = None if facts.cached else _disk_free()
+    verdict, reason = _verdict(facts, device, figures.get("memory_needed"), disk_free)
+    alternative = None
+    if advise and verdict in {"tight", "does not fit"}:
+        alternative = _smaller(facts, device, dtype, context, batch_size)
+        reason += f' Try "{alternative}" instead.' if alternative else ""
+    return Fit(
+        model_id=facts.model_id,
+        device=device.name,
+        dtype=dtype,
+        context=tokens,
+        batch_size=batch_size,
+        verdict=verdict,
+        reason=reason,
+        cached=facts.cached,
+        download_bytes=facts.download_bytes,
+        memory_free=device.memory_free,
+        disk_free=disk_free,
+        alternative=alternative,
+        **figures,
+    )
+
+
+def _memory(facts: _Facts, dtype: str, tokens: int) -> dict[str, int]:
+    """The figures of the formula in `will_it_fit`, as far as they are known."""
+    if facts.weights is None:
+        return {}
+    weights = round(facts.weights.floats * _WIDTH[dtype]) + facts.weights.other_bytes
+    figures = {"weights_bytes": weights, "working_bytes": weights // 5}
+    if (per_token := facts.shape.kv_values_per_token()) is not None:
+        # Quantised weights still compute, and remember, in 16 bits.
+        figures["kv_cache_bytes"] = per_token * tokens * max(2, int(_WIDTH[dtype]))
+    return {**figures, "memory_needed": sum(figures.values())}
+
+
+def _verdict(
+    facts: _Facts, device: Device, needed: int | None, disk_free: int | None
+) -> tuple[str, str]:
+    name, free = facts.model_id, device.memory_free
+    if disk_free is not None and facts.download_bytes and facts.download_bytes > disk_free:
+        return "does not fit", (
+            f"{name} does not fit on the disk: the download takes"
+            f" {gigabytes(facts.download_bytes)} and {gigabytes(disk_free)} are free."
+        )
+    if needed is None:
+        return "unknown", (
+            f"How much memory {name} takes is unknown here: it is not in the cache, not in the"
+            " catalogue, and the Hub gives no figures."
+        )
+    if free is None:
+        return "unknown", (
+            f"{name} needs about {gigabytes(needed)}; how much is free on {device.name} is unknown."
+        )
+    verdict = "fits" if needed <= _SLACK * free else "tight" if needed <= free else "does not fit"
+    words = "fits tightly" if verdict == "tight" else verdict
+    least = "" if facts.shape.kv_values_per_token() else " without its KV cache"
+    return verdict, (
+        f"{name} {words} on {device.name}: it needs about {gigabytes(needed)}{least} and"
+        f" {gigabytes(free)} are free."
+    )
+
+
+def _smaller(
+    facts: _Facts, device: Device, dtype: str, context: int | None, batch_size: int
+) -> str | None:
+    """The best smaller model of the catalogue that fits and asks for no account."""
+    size = facts.weights.floats if facts.weights else 0
+    smaller = [e for e in catalogue() if e.parameters and e.parameters < size and not e.gated]
+    for entry in sorted(smaller, key=lambda e: (e.has_chat_template, e.parameters), reverse=True):
+        other = _facts_from_entry(entry)
+        fit = _judge(other, device, dtype, context, batch_size, advise=False)
+        if fit.verdict == "fits":
+            return entry.id
+    return None
+
+
+def _disk_free() -> int | None:
+    """Bytes free where downloads go; the folder itself may not exist yet."""
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE)
+    with suppress(OSError):
+        return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+    return None

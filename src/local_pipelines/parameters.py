@@ -1,0 +1,156 @@
+"""Checks the parameters of a notebook, so that a wrong one fails before the model is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import reprlib
+from collections.abc import Callable
+
+from local_pipelines.errors import ParameterError
+
+__all__ = ["check_parameters"]
+
+
+def check_parameters(**values: object) -> None:
+    """Check the parameters of a notebook, each by its name.
+
+    papermill passes on whatever it is given, and a library may accept a wrong value and fail
+    minutes later. The device is looked at last, as that imports torch (about two seconds).
+
+    Args:
+        values: The parameters under the names that they have in the notebook, such as
+            `MODEL_ID=MODEL_ID, MAX_NEW_TOKENS=MAX_NEW_TOKENS`.
+
+    Raises:
+        ParameterError: If a value cannot work, or a name is unknown.
+        DeviceError: If `DEVICE` is not in this machine.
+    """
+    for name, value in values.items():
+        _check_for(name)(name, value)
+    if "DEVICE" in values:
+        from local_pipelines.devices import select_device
+
+        select_device(values["DEVICE"])  # type: ignore[arg-type] # _device has checked it
+
+
+_Check = Callable[[str, object], None]
+
+
+def _model_id(name: str, value: object) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise ParameterError(
+            f"{name} = {reprlib.repr(value)} names no model.",
+            next_step=f'Write {name} = "pocket", a name from the Hub such as '
+            '"openai-community/gpt2", or a folder.',
+        )
+
+
+def _is_whole(value: object, low: int) -> bool:
+    # True and False are ints in Python only.
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+
+
+def _count(name: str, value: object) -> None:
+    if not _is_whole(value, 1):
+        raise ParameterError(
+            f"{name} = {reprlib.repr(value)} cannot work: it is a whole number from 1 upward.",
+            next_step=f"Write {name} = {_nearest_count(value)}{_quotes(value)}.",
+        )
+
+
+def _nearest_count(value: object) -> int:
+    try:
+        number = float(str(value))
+    except ValueError:
+        return 16
+    return max(1, round(number)) if math.isfinite(number) else 16
+
+
+def _quotes(value: object) -> str:
+    """Say what turned a number into text."""
+    if not isinstance(value, str) or not re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
+        return ""
+    return " without quotes; on papermill's command line use -p, not -r"
+
+
+def _number(low: float, high: float, example: str) -> _Check:
+    limits = f"from {low:g} upward" if math.isinf(high) else f"from {low:g} to {high:g}"
+
+    def check(name: str, value: object) -> None:
+        number = value if isinstance(value, int | float) else math.nan
+        if isinstance(value, bool) or not low <= number <= high or number == math.inf:
+            raise ParameterError(
+                f"{name} = {reprlib.repr(value)} cannot work: it is a number {limits}.",
+                next_step=f"Write {name} = {example}{_quotes(value)}.",
+            )
+
+    return check
+
+
+def _seed(name: str, value: object) -> None:
+    if not _is_whole(value, 0):
+        raise ParameterError(
+            f"{name} = {reprlib.repr(value)} cannot work: it is a whole number from 0 upward.",
+            next_step=f"Write {name} = 0{_quotes(value)}.",
+        )
+
+
+def _choice(*words: str) -> _Check:
+    def check(name: str, value: object) -> None:
+        if value not in words:
+            near = difflib.get_close_matches(str(value).lower(), words, n=1) or words[:1]
+            raise ParameterError(
+                f"{name} = {reprlib.repr(value)} is not one of {', '.join(map(repr, words))}.",
+                next_step=f'Write {name} = "{near[0]}".',
+            )
+
+    return check
+
+
+def _device(name: str, value: object) -> None:
+    if isinstance(value, str):
+        good = bool(re.fullmatch(r"auto|cpu|(cuda|xpu|mps)(:\d{1,4})?", value.strip().lower()))
+    else:
+        good = _is_whole(value, -1)
+    if good:
+        return
+    number = value if isinstance(value, str) and re.fullmatch(r"-1|\d{1,4}", value) else None
+    raise ParameterError(
+        f"{name} = {reprlib.repr(value)} is no device.",
+        'It is "auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the '
+        "first GPU.",
+        f"Write {name} = {number}{_quotes(number)}." if number else f'Write {name} = "auto".',
+    )
+
+
+_CHECKS: dict[str, _Check] = {
+    "MODEL_ID": _model_id,
+    "DEVICE": _device,
+    "MAX_NEW_TOKENS": _count,
+    "BATCH_SIZE": _count,
+    "N_PROMPTS": _count,
+    "TEMPERATURE": _number(0, math.inf, "0.7"),
+    "TOP_P": _number(0, 1, "0.9"),
+    "TOP_K": _count,
+    "REPETITION_PENALTY": _number(1, math.inf, "1.1"),
+    "SEED": _seed,
+    "BACKEND": _choice("auto", "torch", "openvino", "genai"),
+    "WEIGHT_FORMAT": _choice("fp32", "int8", "int4"),
+}
+# Whole numbers by the form of their name, so that a lesson may have its own: PLOT_TOKENS, N_RUNS.
+_COUNT_NAME = re.compile(r"N_\w+|(\w+_)?(TOKENS|SIZE|PROMPTS|ROWS|RUNS|STEPS|WORKERS|STREAMS)")
+
+
+def _check_for(name: str) -> _Check:
+    if name in _CHECKS:
+        return _CHECKS[name]
+    if _COUNT_NAME.fullmatch(name):
+        return _count
+    near = difflib.get_close_matches(name.upper(), _CHECKS, n=1)
+    raise ParameterError(
+        f"{name} is no parameter of the notebooks.",
+        f"Known are {', '.join(_CHECKS)}, and numbers such as N_RUNS or GROUP_SIZE.",
+        f"Write {near[0]}." if near else "Take it away.",
+    )

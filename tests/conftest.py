@@ -1,0 +1,142 @@
+"""Keeps every test away from the network and from the tokens and caches of whoever runs it."""
+
+from __future__ import annotations
+
+import atexit
+import ipaddress
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCES = Path(__file__).parents[1] / "src"
+_OURS = Path(tempfile.mkdtemp(prefix="local-pipelines-tests-"))
+atexit.register(shutil.rmtree, _OURS, ignore_errors=True)
+
+_SETTINGS = {
+    "HF_HOME": str(_OURS / "hf"),
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "LANGSMITH_TRACING": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A maintainer's own .env stays out; tests of .env take this away.
+    "PYTHON_DOTENV_DISABLED": "1",
+}
+_FAMILIES = ("HF_", "HUGGINGFACE", "HUGGING_FACE", "LANGSMITH_", "LANGCHAIN_", "TRANSFORMERS_")
+_SECRETS = ("_TOKEN", "_API_KEY")
+
+
+def _isolate() -> None:
+    for name in list(os.environ):
+        if name.startswith(_FAMILIES) or name.endswith(_SECRETS):
+            del os.environ[name]
+    os.environ.update(_SETTINGS)
+
+
+# Now, and not only in the fixture: huggingface_hub reads its variables when a test module is
+# imported, and never again.
+_isolate()
+
+
+@pytest.fixture(autouse=True)
+def isolated_environment() -> Iterator[None]:
+    """Give each test the same clean environment, and undo what it changed."""
+    before = dict(os.environ)
+    _isolate()
+    if environment := sys.modules.get("local_pipelines.environment"):
+        environment._changes.clear()  # what setup_environment would otherwise take back
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+_connect, _connect_ex = socket.socket.connect, socket.socket.connect_ex
+_getaddrinfo = socket.getaddrinfo
+
+
+def _guarded_connect(self: socket.socket, address: Any) -> None:
+    _refuse_outside(self, address)
+    _connect(self, address)
+
+
+def _guarded_connect_ex(self: socket.socket, address: Any) -> int:
+    _refuse_outside(self, address)
+    return _connect_ex(self, address)
+
+
+def _guarded_getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+    _refuse_host(host)
+    return _getaddrinfo(host, *args, **kwargs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let sockets reach this machine only, from before the first fixture on.
+
+    Not once but for each test: the plugin pytest-socket, where installed, puts the original
+    functions back after every test.
+    """
+    socket.socket.connect = _guarded_connect  # type: ignore[assignment, method-assign]
+    socket.socket.connect_ex = _guarded_connect_ex  # type: ignore[assignment, method-assign]
+    socket.getaddrinfo = _guarded_getaddrinfo
+
+
+def _refuse_outside(connection: socket.socket, address: Any) -> None:
+    # Connecting a datagram socket sends nothing: it is how programs learn their own address.
+    if isinstance(address, tuple) and connection.type != socket.SOCK_DGRAM:
+        _refuse_host(address[0])
+
+
+def _refuse_host(host: Any) -> None:
+    name = host.decode() if isinstance(host, bytes) else str(host or "")
+    if name in {"", "localhost", socket.gethostname()}:
+        return
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        if address.is_loopback or address.is_unspecified:
+            return
+    raise AssertionError(f"A test tried to reach {name}; only this machine may be reached.")
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be somebody with an empty home folder who works in its folder `course`."""
+    folder = tmp_path / "home"
+    (folder / "course").mkdir(parents=True)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder))
+    for name in ("HF_HOME", "XDG_CACHE_HOME", "PYTHON_DOTENV_DISABLED", "LANGSMITH_TRACING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder / "course")
+    return folder
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., str]:
+    """Run code in a fresh process and give what it printed; `environ` adds variables."""
+
+    def run(code: str, **environ: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": str(SOURCES)} | environ,
+            cwd=tmp_path,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run

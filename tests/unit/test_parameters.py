@@ -1,0 +1,140 @@
+"""A notebook's parameters are checked before a model is loaded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from local_pipelines import check_parameters, devices
+from local_pipelines.errors import DeviceError, ParameterError
+
+
+def test_good_parameters_pass() -> None:
+    """The parameters as the notebooks have them are accepted without a word."""
+    check_parameters(
+        MODEL_ID="pocket",
+        DEVICE="cpu",
+        MAX_NEW_TOKENS=16,
+        BATCH_SIZE=1,
+        N_PROMPTS=64,
+        TEMPERATURE=0,
+        TOP_P=0.9,
+        SEED=0,
+        BACKEND="auto",
+        WEIGHT_FORMAT="int8",
+        GROUP_SIZE=32,
+        N_RUNS=3,
+    )
+
+
+@pytest.mark.parametrize("name", ["MAX_NEW_TOKENS", "BATCH_SIZE", "N_PROMPTS", "GROUP_SIZE"])
+@pytest.mark.parametrize(
+    ("value", "correction"),
+    [
+        (0, "= 1."),
+        (-1, "= 1."),
+        (2.5, "= 2."),
+        (32.0, "= 32."),
+        (True, "= 16."),
+        (None, "= 16."),
+        (math.nan, "= 16."),
+        (math.inf, "= 16."),
+        ("many", "= 16."),
+        ("64", "= 64 without quotes;"),
+    ],
+)
+def test_a_count_that_cannot_work_is_corrected(name: str, value: object, correction: str) -> None:
+    """Anything but a whole number from 1 upward is refused with the nearest that works."""
+    with pytest.raises(ParameterError) as caught:
+        check_parameters(**{name: value})
+    assert caught.value.fact.startswith(f"{name} = ")
+    assert correction in caught.value.next_step
+
+
+def test_a_number_from_the_command_line_names_papermills_option() -> None:
+    """A number that arrives as text is explained by papermill's -r, which passes text."""
+    with pytest.raises(ParameterError, match="use -p, not -r"):
+        check_parameters(MAX_NEW_TOKENS="64")
+
+
+@pytest.mark.parametrize("value", ["", "  ", None, 3])
+def test_a_model_needs_a_name(value: object) -> None:
+    """A model that is no text, or an empty one, is refused with examples."""
+    with pytest.raises(ParameterError, match=r"pocket"):
+        check_parameters(MODEL_ID=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TEMPERATURE", -0.1),
+        ("TEMPERATURE", "hot"),
+        ("TEMPERATURE", True),
+        ("TEMPERATURE", math.inf),
+        ("TEMPERATURE", math.nan),
+        ("TOP_P", 1.5),
+        ("REPETITION_PENALTY", 0.5),
+        ("SEED", -1),
+        ("SEED", 1.5),
+    ],
+)
+def test_a_number_out_of_range_is_refused(name: str, value: object) -> None:
+    """A number outside its range, or something else, is refused with one that works."""
+    with pytest.raises(ParameterError, match=f"Write {name} = "):
+        check_parameters(**{name: value})
+
+
+def test_a_choice_suggests_the_nearest_word() -> None:
+    """A misspelt choice is refused with the word that is nearest to it."""
+    with pytest.raises(ParameterError, match='Write BACKEND = "openvino"'):
+        check_parameters(BACKEND="OpenVINO")
+
+
+def test_an_unknown_name_is_refused() -> None:
+    """A parameter that no notebook has is refused with the nearest and all known names."""
+    with pytest.raises(ParameterError, match=r"Known are MODEL_ID, .* Write MAX_NEW_TOKENS\."):
+        check_parameters(MAX_NEW_TOKEN=16)
+    with pytest.raises(ParameterError, match="Take it away"):
+        check_parameters(colour="blue")
+
+
+@pytest.mark.parametrize("value", ["auto", "cpu", "CPU", -1])
+def test_a_device_that_is_here_passes(value: object) -> None:
+    """The CPU is accepted under each of its names."""
+    check_parameters(DEVICE=value)
+
+
+@pytest.mark.parametrize("value", ["gpu", "cuda:", "cuda:x", "", -2, 1.0, True, None])
+def test_what_is_no_device_is_refused_at_once(value: object) -> None:
+    """A device that cannot exist anywhere is refused without asking torch."""
+    with pytest.raises(ParameterError, match='Write DEVICE = "auto"'):
+        check_parameters(DEVICE=value)
+
+
+def test_a_device_as_text_loses_its_quotes() -> None:
+    """A device's number that arrives as text is refused with the number to write."""
+    with pytest.raises(ParameterError, match="Write DEVICE = 0 without quotes"):
+        check_parameters(DEVICE="0")
+
+
+def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device of another machine is refused by its number before a model is loaded."""
+    monkeypatch.setattr(devices, "_accelerators", lambda torch: ([], []))
+    with pytest.raises(DeviceError, match="7"):
+        check_parameters(DEVICE=7)
+
+
+def test_other_faults_are_found_without_torch(run_python: Callable[..., str]) -> None:
+    """A wrong number is refused before torch is imported, even beside a device."""
+    shown = run_python(
+        "import sys\n"
+        "from local_pipelines import check_parameters\n"
+        "try:\n"
+        "    check_parameters(DEVICE=7, MAX_NEW_TOKENS=0)\n"
+        "except ValueError as error:\n"
+        "    print(error, 'torch' in sys.modules)\n"
+    )
+    assert "MAX_NEW_TOKENS = 0" in shown
+    assert "False" in shown
