@@ -1,0 +1,137 @@
+"""Kernels for the notebooks: always this interpreter, and for stored outputs a clean room."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import default
+
+from course_kit.pages import find_root
+
+
+class _OwnKernelSpecs(KernelSpecManager):
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+
+def kernel_manager(
+    environment: Mapping[str, str], log: IO[bytes] | int = subprocess.DEVNULL
+) -> type[AsyncKernelManager]:
+    """Make a kernel manager class whose kernels run in this interpreter.
+
+    Jupyter looks for the kernel `python3` in `JUPYTER_PATH` first and, outside a virtual
+    environment, in the user's home next; what it finds there may belong to another project.
+
+    Args:
+        environment: All environment variables of the kernels.
+        log: Where the processes' own messages go, those that belong to no cell.
+
+    Returns:
+        A class for nbclient's `kernel_manager_class`.
+    """
+
+    class OwnKernelManager(AsyncKernelManager):
+        @default("kernel_spec_manager")
+        def _own_kernel_specs(self) -> KernelSpecManager:
+            return _OwnKernelSpecs()
+
+        def start_kernel(self, **options: Any) -> Any:
+            own = {"env": dict(environment), "stdout": log, "stderr": log}
+            return super().start_kernel(**{**options, **own})
+
+    return OwnKernelManager
+
+
+# What shapes a notebook's output on one machine only: accounts, models at other places,
+# another look of plots, start-up files, seeds, the window's width.
+_PERSONAL = re.compile(
+    r"TOKEN|SECRET|PASSWORD|API_KEY"
+    r"|^(HF|HUGGING\w*|TRANSFORMERS|LANGCHAIN|LANGSMITH|LOCAL_PIPELINES|XDG|JUPYTER|JPY|PYTEST)_"
+    r"|^(HUGGINGFACE\w*|IPYTHONDIR|MPL\w+|MATPLOTLIBRC|COLUMNS|LINES|LANGUAGE|LC_\w+)$"
+    r"|^PYTHON(HASHSEED|STARTUP|WARNINGS|_DOTENV_DISABLED)$"
+)
+
+
+@cache
+def _matplotlib_folder() -> TemporaryDirectory[str]:
+    """Make, once a process, matplotlib's list of fonts: in a lesson it takes long and warns."""
+    folder = TemporaryDirectory(prefix="matplotlib-", ignore_cleanup_errors=True)
+    environment = os.environ | {"MPLCONFIGDIR": folder.name}
+    words = [sys.executable, "-c", "import matplotlib.font_manager"]
+    subprocess.run(words, env=environment, capture_output=True, check=False)
+    return folder
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """Take from this process's environment what is nobody's own.
+
+    Args:
+        home: An empty folder, the home of the processes that get the environment: models,
+            settings and tokens would be looked for below it.
+
+    Returns:
+        The variables: offline, no token, no GPU, English, this process's import path.
+    """
+    kept = {name: value for name, value in os.environ.items() if not _PERSONAL.search(name)}
+    if "PYTHONPATH" in kept:  # it may be relative, and kernels start in another folder
+        folders = kept["PYTHONPATH"].split(os.pathsep)
+        kept["PYTHONPATH"] = os.pathsep.join(str(Path(f).resolve()) for f in folders if f)
+    return kept | {
+        "HOME": str(home),
+        "USERPROFILE": str(home),
+        "LANG": "C.UTF-8",
+        "CUDA_VISIBLE_DEVICES": "",
+        "DISABLE_SAFETENSORS_CONVERSION": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stored, a bar is debris
+        "HF_HUB_OFFLINE": "1",
+        "MPLCONFIGDIR": _matplotlib_folder().name,
+    }
+
+
+@dataclass(frozen=True)
+class CleanRoom:
+    """A copy of a folder of notebooks in a home of its own.
+
+    Attributes:
+        folder: The copy of the notebooks' folder.
+        environment: The variables for kernels that run there.
+    """
+
+    folder: Path
+    environment: dict[str, str]
+
+
+@contextmanager
+def clean_room(folder: Path) -> Iterator[CleanRoom]:
+    """Copy a folder of notebooks to where no `.env`, token, cache or setting is found.
+
+    Args:
+        folder: The folder with the notebooks; everything in it is copied.
+
+    Yields:
+        The room, removed at the end.
+    """
+    folder = folder.resolve()
+    root = find_root(folder)
+    with TemporaryDirectory(prefix="clean-room-", ignore_cleanup_errors=True) as temporary:
+        home = Path(temporary).resolve()
+        copy = home / "local-pipelines" / folder.relative_to(root)
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        if (root / ".env.example").is_file():
+            shutil.copy(root / ".env.example", home / "local-pipelines")
+        yield CleanRoom(copy, clean_environment(home))

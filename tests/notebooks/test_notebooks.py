@@ -1,0 +1,144 @@
+"""Every notebook keeps the hygiene rules, says what is stored, and runs with other parameters."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat import v4
+
+from course_kit.hygiene import Page, check, find_faults, no_stderr, only_wanted_errors
+from course_kit.kernels import CleanRoom, clean_room
+from course_kit.pages import code_cells, find_all_lessons, find_lessons, parameters, read_as_stored
+from course_kit.runner import Outcome, run_notebook
+
+ROOT = Path(__file__).parents[2]
+LESSONS = find_lessons(ROOT / "notebooks")
+CELL_SECONDS = 300
+
+# Other values than the lessons' own; each notebook gets those that it has.
+OTHER = {"MAX_NEW_TOKENS": 8, "DEVICE": -1, "BATCH_SIZE": 3, "SEED": 7}
+
+each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
+
+
+def settings(lesson: Path) -> dict[str, Any]:
+    return parameters(read_as_stored(lesson))
+
+
+def compare(notebook: Path, room: CleanRoom) -> subprocess.CompletedProcess[str]:
+    """Run a notebook's cells and compare what they say with what is stored."""
+    words = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-q", "--color=no"]
+    words += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
+    words += [f"--nbval-sanitize-with={Path(__file__).with_name('nbval.cfg')}"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *words, f"--rootdir={room.folder}", str(notebook)],
+        cwd=room.folder,
+        env=room.environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def run_with(lesson: Path, folder: Path, values: dict[str, Any]) -> Outcome:
+    """Run a lesson with other parameters, away from whatever this machine has set."""
+    with clean_room(lesson.parent) as room:
+        return run_notebook(
+            room.folder / lesson.name,
+            folder / lesson.name,
+            values=values,
+            timeout=CELL_SECONDS,
+            environment=room.environment,
+            stream=StringIO(),
+        )
+
+
+def test_first_lessons_are_there() -> None:
+    """The other tests here, which run over what they find, do find the first lessons."""
+    assert {"00_setup", "01_loading"} <= {lesson.stem for lesson in LESSONS}
+
+
+@pytest.mark.parametrize(
+    "lesson", find_all_lessons(ROOT), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
+def test_lesson_keeps_the_hygiene_rules(lesson: Path) -> None:
+    """A notebook of any language breaks none of the rules."""
+    findings = check(lesson, ROOT)
+    assert not findings, "\n".join(map(str, findings))
+
+
+@pytest.mark.slow
+@each_lesson
+def test_fresh_outputs_equal_the_stored_ones(lesson: Path) -> None:
+    """A fresh run says word for word what is stored, but in cells tagged nbval-ignore-output."""
+    with clean_room(lesson.parent) as room:
+        done = compare(room.folder / lesson.name, room)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@each_lesson
+def test_lesson_runs_with_other_parameters(lesson: Path, tmp_path: Path) -> None:
+    """A notebook runs to its end, without a warning, when a learner changes its parameters."""
+    own = settings(lesson)
+    values = {name: value for name, value in OTHER.items() if name in own and own[name] != value}
+    outcome = run_with(lesson, tmp_path, values)
+    assert outcome.result == "ok"
+    fresh = nbformat.read(outcome.output, as_version=4)
+    assert fresh.metadata.papermill.parameters == values
+    assert find_faults(Page(lesson, ROOT, fresh), [no_stderr, only_wanted_errors]) == []
+
+
+@pytest.mark.parametrize("value", [0, -1, "many"])
+@pytest.mark.parametrize(
+    "lesson",
+    [lesson for lesson in LESSONS if "MAX_NEW_TOKENS" in settings(lesson)],
+    ids=lambda path: path.stem,
+)
+def test_wrong_parameter_fails_before_a_model_is_loaded(
+    lesson: Path, tmp_path: Path, value: object
+) -> None:
+    """A number of tokens that cannot work ends the run in the cell that checks the parameters."""
+    outcome = run_with(lesson, tmp_path, {"MAX_NEW_TOKENS": value})
+    assert outcome.error.startswith("ParameterError: MAX_NEW_TOKENS"), outcome.result
+    cells = code_cells(nbformat.read(outcome.output, as_version=4))
+    assert "check_parameters(" in cells[outcome.cell - 1].source
+    before = "\n".join(cell.source for cell in cells[: outcome.cell - 1])
+    assert not re.search(r"from_model_id|from_pretrained|load_\w+\(|pipeline\(", before)
+
+
+@pytest.mark.slow
+def test_comparison_finds_what_differs(tmp_path: Path) -> None:
+    """The comparison sees changed words, warnings and a missing error, but not colours or tags."""
+    stored = [
+        ("print('new')", "old\n", ""),
+        ("import sys; print('a warning', file=sys.stderr)", "", ""),
+        ("pass", None, "raises-exception"),
+        ("import os; print(os.getpid())", "1\n", "nbval-ignore-output"),
+        ("print('\\x1b[31mred\\x1b[0m', flush=True); print('words')", "red\nwords\n", ""),
+    ]
+    notebook = tmp_path / "00_a.ipynb"
+    nbformat.write(v4.new_notebook(cells=[_stored(*cell) for cell in stored]), notebook)
+    environment = {**os.environ, "PYTEST_ADDOPTS": ""}
+    done = compare(notebook, CleanRoom(tmp_path, environment))
+    failed = re.findall(r"^FAILED .*::Cell (\d)", done.stdout, re.MULTILINE)
+    assert failed == ["0", "1", "2"], done.stdout + done.stderr
+
+
+def _stored(source: str, text: str | None, tag: str) -> Any:
+    """Make an executed cell that printed a text, or failed where there is none."""
+    if text is None:
+        outputs = [v4.new_output("error", ename="KeyError", evalue="'x'", traceback=[])]
+    else:
+        outputs = [v4.new_output("stream", name="stdout", text=text)] if text else []
+    metadata = {"tags": [tag]} if tag else {}
+    return v4.new_code_cell(source, execution_count=1, outputs=outputs, metadata=metadata)
