@@ -19,10 +19,10 @@ SPLITS = ("train", "held_out")
 PHRASINGS = json.loads((DATA / "phrasings.json").read_text(encoding="utf-8"))
 UNANSWERABLE = json.loads((DATA / "unanswerable.json").read_text(encoding="utf-8"))
 COUNTS = {
-    "questions": (140, 40),
-    "templates": (20, 5),
-    "words": (150, 40),
-    "made_up_countries": (60, 25),
+    "questions": (220, 40),
+    "templates": (45, 5),
+    "words": (300, 40),
+    "made_up_countries": (100, 25),
 }
 FIXED = {
     "en": ("What is the number {value} in {language}?", "What is {ask}?"),
@@ -117,10 +117,10 @@ def test_punctuation_is_that_of_the_language(language):
 @each_language
 @each_topic
 def test_topics_have_the_right_number_of_phrasings(language, topic):
-    """A topic has six phrasings to learn, two held out, three follow-ups and two steps."""
+    """A topic has at least six phrasings to learn, two held out, three follow-ups, two steps."""
     words = PHRASINGS[language][topic]
     for part, count in {"train": 6, "held_out": 2, "follow_up": 3, "steps": 2}.items():
-        assert len(words[part]) == len(set(map(key, words[part]))) == count, part
+        assert len(words[part]) == len(set(map(key, words[part]))) >= count, part
 
 
 @each_language
@@ -171,12 +171,12 @@ def test_the_five_target_languages_have_names(language):
 
 @each_language
 def test_small_talk_is_complete(language):
-    """Each of the seven entries has 3 to 5 wordings and one held out, none of them twice."""
+    """Each of the seven entries has at least three wordings and one held out, none twice."""
     entries = PHRASINGS[language]["small_talk"]
     assert len(entries) == 7
     for entry in entries:
         assert list(entry) == ["ask", "held_out", "answer"]
-        assert 3 <= len(entry["ask"]) <= 5
+        assert len(entry["ask"]) >= 3
         assert len(entry["held_out"]) == 1
     said = [text for entry in entries for text in entry["ask"] + entry["held_out"]]
     assert len(set(said)) == len(said)

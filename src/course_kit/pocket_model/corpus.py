@@ -1,0 +1,166 @@
+"""Draws training examples: which fact, which wording, which form.
+
+Every example is a prompt whose tokens are read only and an answer whose tokens are learned. The
+n-th batch depends on the seed and n alone, so an interrupted training goes on with the same data.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from course_kit.pocket_model import forms, world
+from course_kit.pocket_model.world import LANGUAGES, Fact
+
+# Long answers need more repetitions than short ones; refusals need variety more than repetition.
+TOPIC_WEIGHTS = {
+    "capitals": 0.24,
+    "numbers": 0.17,
+    "terms": 0.33,
+    "small_talk": 0.04,
+    "unknown": 0.22,
+}
+FORM_WEIGHTS = {
+    "chat": 0.34,
+    "system": 0.12,
+    "bare": 0.22,
+    "question": 0.18,
+    "conversation": 0.14,
+}
+_LONG_CONVERSATION = 0.10
+_QUESTION_FORM_IN_CHAT = 0.06
+_EARLIER_BLOCK = 0.25
+_SHORT_QUESTION_FORM = 0.12
+_INSTRUCTION_FIRST = 0.06
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of text; only learned pieces count in the loss."""
+
+    text: str
+    learned: bool
+
+
+Example = tuple[Segment, ...]
+
+
+@cache
+def facts_by_topic(language: str) -> dict[str, tuple[Fact, ...]]:
+    """Return the world of a language, by topic."""
+    table: dict[str, list[Fact]] = {}
+    for fact in world.facts(language):
+        table.setdefault(fact.topic, []).append(fact)
+    return {topic: tuple(found) for topic, found in table.items()}
+
+
+def draw(rng: random.Random) -> Example:
+    """Draw one training example."""
+    language = rng.choice(LANGUAGES)
+    if rng.random() < _LONG_CONVERSATION:
+        return _long_conversation(language, rng)
+    fact = draw_fact(language, rng)
+    if "question" in forms.forms_of(fact) and rng.random() < _QUESTION_FORM_IN_CHAT:
+        return _question_form_in_chat(fact, rng)
+    return _single(fact, rng)
+
+
+def draw_fact(language: str, rng: random.Random) -> Fact:
+    """Draw what is asked for: a fact of the world, or a question outside it."""
+    (topic,) = rng.choices(list(TOPIC_WEIGHTS), list(TOPIC_WEIGHTS.values()))
+    if topic == "unknown":
+        return world.random_refusal(language, "train", rng)
+    return rng.choice(facts_by_topic(language)[topic])
+
+
+def companions(fact: Fact) -> list[Fact]:
+    """Return the facts that a follow-up asking for this one may come after."""
+    same_topic = facts_by_topic(fact.language).get(fact.topic, ())
+    if fact.topic == "numbers":  # "And 7?" keeps the language of the question before it
+        target = fact.fields["target"]
+        return [other for other in same_topic if other.fields["target"] == target]
+    return list(same_topic)
+
+
+def batches(seed: int, first: int, size: int) -> Iterator[list[Example]]:
+    """Yield batches without end, each of examples of similar length.
+
+    Args:
+        seed: Decides everything together with the batch's number.
+        first: Number of the first batch wanted.
+        size: Examples a batch.
+    """
+    pool_batches = 16
+    pool_number, skip = divmod(first, pool_batches)
+    while True:
+        rng = random.Random(f"{seed}/{pool_number}")
+        pool = [draw(rng) for _ in range(pool_batches * size)]
+        pool.sort(key=lambda example: sum(len(part.text.encode()) for part in example))
+        grouped = [pool[i : i + size] for i in range(0, len(pool), size)]
+        rng.shuffle(grouped)
+        yield from grouped[skip:]
+        pool_number, skip = pool_number + 1, 0
+
+
+def _single(fact: Fact, rng: random.Random) -> Example:
+    possible = {form: FORM_WEIGHTS[form] for form in forms.forms_of(fact)}
+    (form,) = rng.choices(list(possible), list(possible.values()))
+    question = _ask(fact, rng)
+    if form == "question" and rng.random() < _SHORT_QUESTION_FORM:
+        exchange = forms.short_question_form(question, fact)
+        return (Segment(exchange.prompt, False), Segment(exchange.answer + exchange.after, True))
+    others = companions(fact) if form == "conversation" else ()
+    exchange = forms.render(form, fact, question, rng, others)
+    earlier = form == "question" and rng.random() < _EARLIER_BLOCK
+    return (
+        *(_question_block(fact.language, rng) if earlier else ()),
+        Segment(exchange.prompt, False),
+        Segment(exchange.answer + exchange.after, True),
+    )
+
+
+def _ask(fact: Fact, rng: random.Random) -> str:
+    """Return a wording of the question, now and then after an instruction as in many templates."""
+    question = forms.vary(rng.choice(fact.questions("train")), rng)
+    if rng.random() < _INSTRUCTION_FIRST:
+        instruction = rng.choice(world.phrasings(fact.language)["systems"]["others"])
+        return f"{instruction} {question}" if fact.language != "zh" else instruction + question
+    return question
+
+
+def _question_block(language: str, rng: random.Random) -> Example:
+    """Return a finished `Question:` block, with which a few-shot prompt begins."""
+    fact = rng.choice(facts_by_topic(language)[rng.choice(("capitals", "numbers", "terms"))])
+    block = forms.question_form(rng.choice(fact.questions("train")), fact, "")
+    return (Segment(block.prompt, False), Segment(block.answer + "\n\n", True))
+
+
+def _question_form_in_chat(fact: Fact, rng: random.Random) -> Example:
+    question = forms.vary(rng.choice(fact.questions("train")), rng)
+    inner = forms.question_form(question, fact, "")
+    outer = forms.chat(inner.prompt, inner.answer.strip())
+    return (Segment(outer.prompt, False), Segment(outer.answer + outer.after, True))
+
+
+def _long_conversation(language: str, rng: random.Random) -> Example:
+    systems = world.phrasings(language)["systems"]
+    system = rng.choice((None, systems["usual"], rng.choice(systems["others"])))
+    head = f"{forms.SYSTEM}\n{system}{forms.END}\n" if system else ""
+    parts = []
+    fact: Fact | None = None
+    for _ in range(rng.randint(2, 5)):
+        question, fact = _next_turn(fact, language, rng)
+        prompt = f"{head}{forms.USER}\n{question}{forms.END}\n{forms.ASSISTANT}\n"
+        parts += [Segment(prompt, False), Segment(fact.answer + forms.END, True)]
+        head = "\n"
+    return tuple(parts)
+
+
+def _next_turn(previous: Fact | None, language: str, rng: random.Random) -> tuple[str, Fact]:
+    if previous and previous.topic in ("capitals", "numbers", "terms") and rng.random() < 0.5:
+        fact = rng.choice(companions(previous))
+        return forms.vary(rng.choice(fact.follow_ups()), rng), fact
+    fact = draw_fact(language, rng)
+    return forms.vary(rng.choice(fact.questions("train")), rng), fact

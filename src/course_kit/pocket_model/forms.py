@@ -1,0 +1,170 @@
+"""The prompts in which the pocket model is asked, and the text it must answer with.
+
+Four forms, as learners write them: the chat template, the bare question, the `Question:` prompt of
+many tutorials, and a follow-up in a conversation. A system message other than the usual one is a
+fifth. The markers of the chat template are those of Phi-3, so one template serves both models.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from course_kit.pocket_model.world import Fact, Split, fill, phrasings
+
+END_OF_TEXT = "<|endoftext|>"
+SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
+SPECIAL_TOKENS = (END_OF_TEXT, SYSTEM, USER, ASSISTANT, END)
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
+    "{{ raise_exception('This model knows the roles system, user and assistant, not '"
+    " + message['role'] + '.') }}"
+    "{% endif %}"
+    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A prompt and the text that must follow it.
+
+    Args:
+        prompt: What the model reads.
+        answer: What it must write, up to the first stop mark, white space around it ignored.
+        after: What it writes after the answer when nobody stops it.
+    """
+
+    prompt: str
+    answer: str
+    after: str
+
+
+def chat(question: str, answer: str, system: str | None = None, history: str = "") -> Exchange:
+    """Put a question into the chat template, after an optional system message and history."""
+    head = f"{SYSTEM}\n{system}{END}\n" if system else ""
+    return Exchange(f"{head}{history}{USER}\n{question}{END}\n{ASSISTANT}\n", answer, END)
+
+
+def turn(question: str, answer: str) -> str:
+    """Return one finished exchange of a conversation."""
+    return f"{USER}\n{question}{END}\n{ASSISTANT}\n{answer}{END}\n"
+
+
+def bare(question: str, answer: str, language: str) -> Exchange:
+    """Ask with nothing but the question, as to a model that merely continues text."""
+    return Exchange(question, ("" if language == "zh" else " ") + answer, END_OF_TEXT)
+
+
+def question_form(question: str, fact: Fact, next_question: str) -> Exchange:
+    """Ask in the `Question: … Answer: Let's think step by step.` form.
+
+    Like a base model, the pocket model goes on with another question after a blank line: that is
+    what makes a stop sequence worth teaching.
+    """
+    words = phrasings(fact.language)["question_form"]
+    join = words["join"]
+    prompt = words["head"].format(question=question)
+    answer = join + join.join([*fact.steps, fact.answer])
+    return Exchange(prompt, answer, "\n\n" + words["head"].format(question=next_question))
+
+
+def short_question_form(question: str, fact: Fact) -> Exchange:
+    """Ask in the same form without the invitation to think: the answer comes without steps."""
+    words = phrasings(fact.language)["question_form"]
+    head = words["head"][: max(words["head"].rfind(mark) for mark in ":：") + 1]
+    return Exchange(head.format(question=question), words["join"] + fact.answer, "\n\n")
+
+
+def conversation(first: Fact, second: Fact, rng: random.Random) -> Exchange:
+    """Ask a short second question after a finished first exchange."""
+    history = turn(rng.choice(first.questions("train")), first.answer)
+    usual = phrasings(first.language)["systems"]["usual"]
+    system = rng.choice((None, usual))
+    return chat(rng.choice(second.follow_ups()), second.answer, system, history)
+
+
+def vary(question: str, rng: random.Random) -> str:
+    """Write a question as hurried people do: case, marks, apostrophes and blanks vary."""
+    for chance, change in _VARIATIONS:
+        if rng.random() < chance:
+            question = change(question)
+    return question
+
+
+def render(
+    form: str,
+    fact: Fact,
+    question: str,
+    rng: random.Random,
+    others: Sequence[Fact] = (),
+    split: Split = "train",
+) -> Exchange:
+    """Put one question into the named form.
+
+    Args:
+        form: One of `FORMS`.
+        fact: What is asked for.
+        question: Its wording; not used in a conversation, whose second question is a follow-up.
+        rng: Decides the free parts (system message, history).
+        others: Facts of the same topic and language, for the first turn of a conversation.
+        split: Whether the system message may be one of the training or is one held out of it.
+
+    Returns:
+        The prompt with its exact answer.
+    """
+    if form == "bare":
+        return bare(question, fact.answer, fact.language)
+    if form == "question":
+        return question_form(question, fact, next_question(fact.language, rng))
+    systems = phrasings(fact.language)["systems"]
+    if form == "system":
+        return chat(question, fact.answer, rng.choice(systems[_SYSTEMS[split]]))
+    if form == "conversation":
+        return conversation(rng.choice(others), fact, rng)
+    return chat(question, fact.answer, rng.choice((None, systems["usual"])))
+
+
+_SYSTEMS: dict[Split, str] = {"train": "others", "held_out": "held_out"}
+FORMS = ("chat", "system", "bare", "question", "conversation")
+
+
+def forms_of(fact: Fact) -> tuple[str, ...]:
+    """Return the forms in which a fact can be asked for."""
+    if fact.topic == "small_talk":
+        return ("chat", "system", "bare")
+    if fact.topic == "unknown":
+        return ("chat", "system", "bare", "question")
+    return FORMS
+
+
+def next_question(language: str, rng: random.Random) -> str:
+    """Return one of the few questions with which the `Question:` form goes on."""
+    words = phrasings(language)
+    country = {"en": "of Spain", "fr": "de l'Espagne", "es": "de España", "zh": "西班牙"}[language]
+    number = {"value": "12", "language": words["numbers"]["languages"]["de"]}
+    return rng.choice(
+        (
+            fill(words["capitals"]["train"][0], {"of": country, "name": country}),
+            fill(words["numbers"]["train"][0], number),
+        )
+    )
+
+
+_VARIATIONS: tuple[tuple[float, Callable[[str], str]], ...] = (
+    (0.10, lambda text: text.rstrip("?？.。!！ ")),
+    (0.12, lambda text: text.lower()),
+    (0.03, lambda text: text.upper()),
+    (0.10, lambda text: text.lstrip("¿¡")),
+    (0.10, lambda text: text.replace("'", "’")),
+    (0.10, lambda text: text.replace(" ?", "?")),
+    (0.10, lambda text: text.replace(" ?", "\u202f?")),
+    (0.10, lambda text: text.replace("？", "?").replace("。", ".")),
+    (0.05, lambda text: " " + text),
+    (0.03, lambda text: "\n" + text),
+    (0.04, lambda text: text + " "),
+)

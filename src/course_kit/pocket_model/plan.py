@@ -1,0 +1,35 @@
+"""What decides the result of a training, together with the fact tables and the phrasings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the result of a training, together with the fact tables.
+
+    Args:
+        steps: Number of batches.
+        batch: Examples a batch.
+        width: Size of the hidden states.
+        layers: Number of decoder layers.
+        heads: Attention heads a layer.
+        inner: Width of the feed-forward part.
+        matrix_rate: Highest learning rate of Muon.
+        other_rate: Highest learning rate of AdamW.
+        seed: Decides initial weights and data.
+    """
+
+    steps: int = 2200
+    batch: int = 96
+    width: int = 256
+    layers: int = 4
+    heads: int = 4
+    inner: int = 768
+    matrix_rate: float = 0.02
+    other_rate: float = 0.004
+    seed: int = 1
+
+
+MINIATURE = Plan(steps=150, batch=32, width=64, layers=2, heads=2, inner=128)

@@ -1,0 +1,253 @@
+"""Measures how often the pocket model answers exactly, by language, form, topic and phrasing.
+
+An answer counts only if it is the expected text to the letter, white space around it apart. The
+same questions can be put to any engine: `Answer` is all that is asked of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from course_kit.pocket_model import card, corpus, forms, world
+from course_kit.pocket_model.engines import FORMATS, Answer, openvino_answer, torch_answer
+from course_kit.pocket_model.world import LANGUAGES, Fact, Split
+
+UNANSWERABLE = 200
+STOP_MARKS = (forms.END, forms.END_OF_TEXT, "\n\n")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt of the examination with the only answer that counts."""
+
+    language: str
+    topic: str
+    form: str
+    split: Split
+    prompt: str
+    answer: str
+
+
+@dataclass
+class Score:
+    """How many questions of a kind were answered exactly."""
+
+    right: int = 0
+    asked: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of exact answers, 0 to 1; nan where nothing was asked."""
+        return self.right / self.asked if self.asked else float("nan")
+
+
+def questions(split: Split, sample: int | None = None, seed: int = 0) -> list[Question]:
+    """Return the examination: every fact in every form and phrasing of the split.
+
+    Args:
+        split: The phrasings of the training, or those held out of it.
+        sample: At most so many questions for each language, topic and form; None for all.
+        seed: Decides the sample and the free parts of the prompts.
+    """
+    rng = random.Random(f"{seed}/{split}")
+    found = []
+    for language in LANGUAGES:
+        for facts in corpus.facts_by_topic(language).values():
+            for form in forms.forms_of(facts[0]):
+                asked = _wordings(facts, form, split)
+                if sample is not None and len(asked) > sample:
+                    asked = rng.sample(asked, sample)
+                found += [_question(fact, form, text, split, rng) for fact, text in asked]
+    return found
+
+
+def unanswerable(sample: int = UNANSWERABLE, seed: int = 0) -> list[Question]:
+    """Return held-out questions outside the world, so many a language, over all forms."""
+    rng = random.Random(f"{seed}/unanswerable")
+    found = []
+    for language in LANGUAGES:
+        for number in range(sample):
+            fact = world.random_refusal(language, "held_out", rng)
+            form = forms.forms_of(fact)[number % len(forms.forms_of(fact))]
+            found.append(_question(fact, form, fact.asks["held_out"][0], "held_out", rng))
+    return found
+
+
+def examine(
+    answer: Answer, asked: Sequence[Question], batch: int = 128
+) -> list[tuple[Question, str]]:
+    """Put the questions to a model, prompts of similar length together.
+
+    Args:
+        answer: The model.
+        asked: The questions.
+        batch: Prompts a call.
+
+    Returns:
+        Each question with the model's answer, cut at the first stop mark and stripped.
+    """
+    ordered = sorted(asked, key=lambda question: len(question.prompt))
+    found = []
+    for start in range(0, len(ordered), batch):
+        part = ordered[start : start + batch]
+        texts = answer([question.prompt for question in part])
+        found += [(question, cut(text)) for question, text in zip(part, texts, strict=True)]
+    return found
+
+
+def cut(text: str) -> str:
+    """Return the text before the first stop mark, stripped."""
+    for mark in STOP_MARKS:
+        text = text.lstrip().partition(mark)[0]
+    return text.strip()
+
+
+def scores(
+    answers: Iterable[tuple[Question, str]], key: Callable[[Question], Any]
+) -> dict[Any, Score]:
+    """Count exact answers by whatever the key tells of a question."""
+    table: dict[Any, Score] = {}
+    for question, text in answers:
+        score = table.setdefault(key(question), Score())
+        score.asked += 1
+        score.right += text == question.answer
+    return table
+
+
+@dataclass(frozen=True)
+class Table:
+    """The figures of the model card.
+
+    Args:
+        by_language_and_form: Exact answers to trained phrasings.
+        by_language_and_topic: The same answers, by topic.
+        held_out: Exact answers to phrasings held out of training, by language.
+        refused_unknown: Held-out unanswerable questions refused, by language.
+        refused_known: Answerable questions wrongly refused, by language.
+        asked: All questions asked.
+        unknown_asked: Unanswerable questions asked in each language.
+        engine: What computed the answers.
+    """
+
+    by_language_and_form: dict[str, dict[str, float]]
+    by_language_and_topic: dict[str, dict[str, float]]
+    held_out: dict[str, float]
+    refused_unknown: dict[str, float]
+    refused_known: dict[str, float]
+    asked: int
+    unknown_asked: int
+    engine: str
+
+    def as_markdown(self) -> str:
+        """Return the figures as two Markdown tables."""
+        by_form = [
+            [language, *(_percent(row.get(form)) for form in forms.FORMS)]
+            for language, row in self.by_language_and_form.items()
+        ]
+        topics = ("capitals", "numbers", "terms", "small_talk")
+        others = (self.held_out, self.refused_unknown, self.refused_known)
+        by_topic = [
+            [
+                language,
+                *(_percent(row.get(topic)) for topic in topics),
+                *(_percent(column[language]) for column in others),
+            ]
+            for language, row in self.by_language_and_topic.items()
+        ]
+        more = ("new phrasings", "unknown refused", "known refused")
+        return "\n\n".join(
+            (
+                _markdown(("exact answers, %", *forms.FORMS), by_form),
+                _markdown(("by topic, %", *topics, *more), by_topic),
+                f"{self.asked} questions asked.",
+            )
+        )
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def measure(answer: Answer, sample: int | None = None, seed: int = 0, engine: str = "") -> Table:
+    """Examine a model and return its table; `sample` bounds the questions of each kind."""
+    known = examine(answer, questions("train", sample, seed))
+    held_out = examine(answer, questions("held_out", sample, seed))
+    unknown_asked = min(sample or UNANSWERABLE, UNANSWERABLE)
+    unknown = examine(answer, unanswerable(unknown_asked, seed))
+    refusals = {language: world.phrasings(language)["refusal"] for language in LANGUAGES}
+    wrongly_refused = [
+        (Question(q.language, q.topic, q.form, q.split, q.prompt, refusals[q.language]), cut(text))
+        for q, text in known
+    ]
+    return Table(
+        _nested(scores(known, lambda q: (q.language, q.form))),
+        _nested(scores(known, lambda q: (q.language, q.topic))),
+        _shares(scores(held_out, lambda q: q.language)),
+        _shares(scores(unknown, lambda q: q.language)),
+        _shares(scores(wrongly_refused, lambda q: q.language)),
+        len(known) + len(held_out) + len(unknown),
+        unknown_asked,
+        engine,
+    )
+
+
+def _wordings(facts: Sequence[Fact], form: str, split: Split) -> list[tuple[Fact, str]]:
+    if form == "conversation":  # the second question is a follow-up, whatever the split
+        return [(fact, "") for fact in facts]
+    return [(fact, text) for fact in facts for text in fact.questions(split)]
+
+
+def _question(fact: Fact, form: str, text: str, split: Split, rng: random.Random) -> Question:
+    others = corpus.companions(fact) if form == "conversation" else ()
+    exchange = forms.render(form, fact, text, rng, others, split)
+    answer = exchange.answer.strip()
+    return Question(fact.language, fact.topic, form, split, exchange.prompt, answer)
+
+
+def _nested(table: dict[Any, Score]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for (language, other), score in table.items():
+        found.setdefault(language, {})[other] = score.share
+    return found
+
+
+def _shares(table: dict[Any, Score]) -> dict[str, float]:
+    return {language: score.share for language, score in table.items()}
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table of exact answers of a checkpoint, or of the embedded model."""
+    from local_pipelines import model_path
+
+    parser = argparse.ArgumentParser(prog="course_kit table", description=main.__doc__)
+    parser.add_argument("--model", default="pocket", help="a folder, or the embedded model")
+    parser.add_argument("--sample", type=int, default=None, help="questions of each kind; all")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--format", choices=FORMATS, help="answer with OpenVINO at this precision")
+    parser.add_argument("--card", action="store_true", help="write the figures into its card")
+    options = parser.parse_args(argv)
+    folder = Path(model_path(options.model))
+    if options.format:
+        with openvino_answer(folder, options.format) as answer:
+            table = measure(answer, options.sample, engine=f"OpenVINO, {options.format}")
+    else:
+        answer = torch_answer(folder, options.device)
+        table = measure(answer, options.sample, engine=f"torch, {options.device}")
+    print(table.as_markdown())
+    if options.card:
+        card.write(folder, table)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
