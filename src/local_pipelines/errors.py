@@ -7,6 +7,7 @@ In a notebook such an error shows its sentences instead of a traceback. The trac
 from __future__ import annotations
 
 __all__ = [
+    "AccessError",
     "CacheError",
     "CredentialError",
     "DeviceError",
@@ -16,6 +17,7 @@ __all__ = [
     "ModelError",
     "OfflineError",
     "ParameterError",
+    "UnsupportedError",
 ]
 
 
@@ -53,12 +55,20 @@ class ModelError(LocalPipelinesError, OSError):
     """A model is not where it was looked for, or what lies there is no model."""
 
 
+class AccessError(ModelError):
+    """The owners of a gated model have not let this account read it, or not yet."""
+
+
 class OfflineError(ModelError):
     """A model would have to be downloaded, and there is no way to the Hub."""
 
 
 class DeviceError(LocalPipelinesError, ValueError):
     """The device asked for is not in this machine."""
+
+
+class UnsupportedError(LocalPipelinesError, NotImplementedError):
+    """What was asked for exists in LangChain and not for this model."""
 
 
 class CacheError(LocalPipelinesError, OSError):

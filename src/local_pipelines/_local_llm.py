@@ -1,0 +1,458 @@
+"""What LangChain sees of a model on this machine, the same for every engine that runs one.
+
+An engine subclasses `LocalLLM` and gives four things: answers to a list of prompts (`_answer`),
+the object whose calls have to queue (`_engine`), and its chat template with a way to fill it in.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, nullcontext
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models.base import LanguageModelInput
+from langchain_core.language_models.llms import BaseLLM
+from langchain_core.outputs import Generation, GenerationChunk, LLMResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import get_config_list
+
+from local_pipelines._options import (
+    GENERATION_OPTIONS,
+    check_generation_options,
+    check_no_token,
+    unknown_option,
+)
+from local_pipelines._stopping import checked_stop
+from local_pipelines._turns import Emit, Finished, Turns, turns_of
+from local_pipelines.errors import LocalPipelinesError, ParameterError
+
+__all__ = ["Answer", "LocalLLM", "Request", "refuse_bytes"]
+
+FinishReason = Literal["stop", "length", "eos"]
+_CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer and what it cost.
+
+    Args:
+        text: The new text, without the prompt and without the stop string.
+        input_tokens: Tokens of the prompt.
+        output_tokens: Tokens generated, the last one included even if no text shows it.
+        seconds: How long the generation took; the same for all answers of one batch.
+        finish_reason: "stop" a stop string, "length" the limit, "eos" the model's own end.
+    """
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    finish_reason: FinishReason
+
+    def info(self) -> dict[str, Any]:
+        """What LangChain keeps as `generation_info`."""
+        return {
+            "finish_reason": self.finish_reason,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.input_tokens + self.output_tokens,
+            "seconds": self.seconds,
+            "tokens_per_second": _rate(self.output_tokens, self.seconds),
+        }
+
+
+@dataclass(kw_only=True)
+class Request:
+    """What an engine is asked to do.
+
+    Args:
+        prompts: The texts to go on from.
+        stop: Strings to stop at, already checked.
+        options: Generation options by transformers' names, already checked.
+        batch_size: How many prompts to run at a time.
+        templated: The prompts come out of a chat template: no special tokens are to be added.
+        echo: Answers begin with their prompt; None leaves it to the engine's configuration.
+        emit: Takes the text of the only prompt as it comes, if it is to be streamed.
+        stopped: Set when nobody waits for the answers any more.
+        advance: Is told how many more prompts are done.
+    """
+
+    prompts: list[str]
+    stop: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+    templated: bool = False
+    echo: bool | None = None
+    progress: bool = False
+    emit: Emit | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
+    advance: Callable[[int], object] = lambda _: None
+
+
+class LocalLLM(BaseLLM):
+    """A language model on this machine, as LangChain expects one.
+
+    Args:
+        batch_size: How many prompts to run at a time.
+        progress: Show a progress bar while several prompts are answered.
+    """
+
+    batch_size: int = 4
+    progress: bool = False
+
+    # --- what an engine gives ---------------------------------------------------------------
+
+    @abstractmethod
+    def _answer(self, request: Request) -> list[Answer]:
+        """Answer all prompts of a request, in their order."""
+
+    @abstractmethod
+    def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
+        """Raise ParameterError if one of the prompts cannot be answered."""
+
+    @property
+    @abstractmethod
+    def _engine(self) -> object:
+        """The object that computes; calls of everything that holds the same one queue up."""
+
+    @property
+    @abstractmethod
+    def _model_name(self) -> str:
+        """What traces and metadata call the model."""
+
+    @property
+    @abstractmethod
+    def chat_template(self) -> str | None:
+        """The model's chat template; None if it has none."""
+
+    @abstractmethod
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
+    ) -> str:
+        """Write messages as the text that the model was trained on.
+
+        Args:
+            messages: Dictionaries with "role" and "content".
+            template: Used in place of the model's own template.
+            kwargs: More variables for the template, such as `tools`.
+        """
+
+    def _echoes(self, request: Request) -> bool:
+        """Whether answers begin with the prompt."""
+        return bool(request.echo)
+
+    # --- answers, as engines and chat models use them ---------------------------------------
+
+    def answers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[Answer]:
+        """Answer prompts, in their order.
+
+        Args:
+            prompts: Texts to go on from.
+            stop: Strings to stop at.
+            kwargs: `pipeline_kwargs`, `skip_prompt`, `batch_size`, `progress`, or generation
+                options by their own names.
+
+        Raises:
+            ParameterError: A prompt or an option cannot work; nothing has been computed then.
+        """
+        request = self._request(prompts, stop, kwargs)
+        with self._turns().held():
+            return self._run(request)
+
+    async def aanswers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[Answer]:
+        """Do the same without blocking the event loop; cancelling the task ends it."""
+        request = self._request(prompts, stop, kwargs)
+        async with aclosing(self._turns().astream(self._job(request))) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    return event.value
+        raise AssertionError("a job ends with Finished or with an error")
+
+    def pieces(
+        self, prompt: str, stop: Any = None, **kwargs: Any
+    ) -> Generator[str | Answer, None, None]:
+        """Give the text of an answer as it comes, and the whole answer at the end.
+
+        Closing the iterator ends the generation.
+        """
+        request = self._request([prompt], stop, kwargs, streamed=True)
+        with closing(self._turns().stream(self._job(request))) as events:
+            for event in events:
+                yield event.value[0] if isinstance(event, Finished) else event
+
+    async def apieces(
+        self, prompt: str, stop: Any = None, **kwargs: Any
+    ) -> AsyncGenerator[str | Answer, None]:
+        """Do the same without blocking the event loop."""
+        request = self._request([prompt], stop, kwargs, streamed=True)
+        async with aclosing(self._turns().astream(self._job(request))) as events:
+            async for event in events:
+                yield event.value[0] if isinstance(event, Finished) else event
+
+    def _job(self, request: Request) -> Callable[[Emit, threading.Event], list[Answer]]:
+        def job(emit: Emit, stopped: threading.Event) -> list[Answer]:
+            request.stopped = stopped
+            if request.emit is not None:
+                request.emit = emit
+            return self._run(request)
+
+        return job
+
+    def _run(self, request: Request) -> list[Answer]:
+        echo = self._echoes(request)
+        if echo and request.emit and request.prompts[0]:
+            request.emit(request.prompts[0])
+        with _progress_bar(request) as bar:
+            request.advance = bar.update if bar else request.advance
+            answers = self._answer(request)
+        return answers if not echo else _with_prompts(request.prompts, answers)
+
+    def _request(
+        self, prompts: list[str], stop: Any, kwargs: dict[str, Any], *, streamed: bool = False
+    ) -> Request:
+        options = dict(kwargs.get("pipeline_kwargs") or {})
+        options |= {name: value for name, value in kwargs.items() if name not in _CALL_OPTIONS}
+        for name in sorted(set(kwargs) - _CALL_OPTIONS - GENERATION_OPTIONS):
+            raise unknown_option(name, GENERATION_OPTIONS | _CALL_OPTIONS | {"stop"})
+        check_generation_options(options)
+        strings = checked_stop(stop) + checked_stop(options.pop("stop_strings", None))
+        templated = bool(kwargs.get("templated"))
+        for prompt in prompts:
+            _check_text(prompt)
+        return Request(
+            prompts=prompts,
+            stop=strings,
+            options=options,
+            batch_size=_checked_size(kwargs.get("batch_size") or self.batch_size),
+            templated=templated,
+            echo=None if kwargs.get("skip_prompt") is None else not kwargs["skip_prompt"],
+            progress=bool(kwargs.get("progress", self.progress)) and not streamed,
+            emit=(lambda _: None) if streamed else None,
+        )
+
+    def _turns(self) -> Turns:
+        return turns_of(self._engine)
+
+    # --- LangChain's side --------------------------------------------------------------------
+
+    def _generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        start = time.perf_counter()
+        return self._result(self.answers(prompts, stop, **kwargs), start)
+
+    async def _agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        start = time.perf_counter()
+        return self._result(await self.aanswers(prompts, stop, **kwargs), start)
+
+    def _stream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[GenerationChunk]:
+        with closing(self.pieces(prompt, stop, **kwargs)) as pieces:
+            for piece in pieces:
+                chunk = self._chunk(piece)
+                if run_manager and chunk.text:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    async def _astream(
+        self,
+        prompt: str,
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[GenerationChunk]:
+        async with aclosing(self.apieces(prompt, stop, **kwargs)) as pieces:
+            async for piece in pieces:
+                chunk = self._chunk(piece)
+                if run_manager and chunk.text:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def stream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[str]:
+        """Give the answer's text as it comes; no piece is empty."""
+        check_no_token(kwargs)  # LangChain shows them to callbacks before it asks us
+        # The last chunk has the figures and no text: callbacks want it, readers do not.
+        with closing(super().stream(input, config, stop=stop, **kwargs)) as texts:  # type: ignore[type-var]
+            yield from filter(None, texts)
+
+    async def astream(
+        self,
+        input: LanguageModelInput,  # noqa: A002 - LangChain's name
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[str]:
+        """Give the answer's text as it comes, without blocking the event loop."""
+        check_no_token(kwargs)
+        async with aclosing(super().astream(input, config, stop=stop, **kwargs)) as texts:  # type: ignore[type-var]
+            async for text in texts:
+                if text:
+                    yield text
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Answer many prompts, `batch_size` at a time.
+
+        Args:
+            inputs: The prompts.
+            config: LangChain's configuration; `max_concurrency` limits what runs at a time.
+            return_exceptions: Give an error in the place of an answer instead of raising it. A
+                prompt that cannot be answered does not keep the others from being answered.
+            kwargs: What `invoke` takes.
+        """
+        if not return_exceptions:
+            return super().batch(inputs, config, **kwargs)
+        configs = get_config_list(config, len(inputs))
+        outputs: dict[int, str] = {}
+        for group in self._groups(inputs, kwargs):
+            some = super().batch(
+                [inputs[i] for i in group],
+                [configs[i] for i in group],
+                return_exceptions=True,
+                **kwargs,
+            )
+            outputs.update(zip(group, some, strict=True))
+        return [outputs[i] for i in range(len(inputs))]
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[str]:
+        """Do the same without blocking the event loop."""
+        if not return_exceptions:
+            return await super().abatch(inputs, config, **kwargs)
+        configs = get_config_list(config, len(inputs))
+        outputs: dict[int, str] = {}
+        for group in self._groups(inputs, kwargs):
+            some = await super().abatch(
+                [inputs[i] for i in group],
+                [configs[i] for i in group],
+                return_exceptions=True,
+                **kwargs,
+            )
+            outputs.update(zip(group, some, strict=True))
+        return [outputs[i] for i in range(len(inputs))]
+
+    def _groups(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> list[list[int]]:
+        """The inputs that can be answered together, then each of the others alone."""
+        good: list[int] = []
+        bad: list[list[int]] = []
+        for index, each in enumerate(inputs):
+            try:
+                prompt = self._convert_input(each).to_string()
+                _check_text(prompt)
+                self._check_prompts([prompt], templated=bool(kwargs.get("templated")))
+            except (LocalPipelinesError, ValueError):
+                bad.append([index])
+            else:
+                good.append(index)
+        return ([good] if good else []) + bad
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        refuse_bytes(model_input)
+        return super()._convert_input(model_input)
+
+    def _chunk(self, piece: str | Answer) -> GenerationChunk:
+        if isinstance(piece, str):
+            return GenerationChunk(text=piece)
+        return GenerationChunk(text="", generation_info=piece.info())
+
+    def _result(self, answers: list[Answer], start: float) -> LLMResult:
+        seconds = time.perf_counter() - start
+        read = sum(answer.input_tokens for answer in answers)
+        written = sum(answer.output_tokens for answer in answers)
+        usage = {
+            "input_tokens": read,
+            "output_tokens": written,
+            "total_tokens": read + written,
+            "seconds": seconds,
+            "tokens_per_second": _rate(written, seconds),
+        }
+        return LLMResult(
+            generations=[[Generation(text=a.text, generation_info=a.info())] for a in answers],
+            llm_output={"model_name": self._model_name, "token_usage": usage},
+        )
+
+
+def refuse_bytes(prompt: object) -> None:
+    """Raise ParameterError for bytes, which LangChain takes for a list of messages."""
+    if isinstance(prompt, bytes | bytearray):
+        raise ParameterError(
+            "The prompt is bytes, not text.",
+            "Bytes become text only with an encoding.",
+            'Write prompt.decode("utf-8").',
+        )
+
+
+def _check_text(prompt: object) -> None:
+    refuse_bytes(prompt)
+    if not isinstance(prompt, str):
+        raise ParameterError(
+            f"The prompt is of type {type(prompt).__name__}, not text.",
+            next_step="Write the prompt in quotes, or turn it into text with str(…).",
+        )
+
+
+def _checked_size(size: object) -> int:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ParameterError(
+            f"batch_size={size!r} cannot work: it is a whole number from 1 upward.",
+            next_step="Write batch_size=8.",
+        )
+    return size
+
+
+def _with_prompts(prompts: list[str], answers: list[Answer]) -> list[Answer]:
+    return [replace(a, text=prompt + a.text) for prompt, a in zip(prompts, answers, strict=True)]
+
+
+def _rate(tokens: int, seconds: float) -> float:
+    return tokens / seconds if seconds > 0 else 0.0
+
+
+def _progress_bar(request: Request) -> Any:
+    if not request.progress:
+        return nullcontext()
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    return tqdm(total=len(request.prompts), unit="prompt")

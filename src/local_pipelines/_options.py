@@ -1,0 +1,190 @@
+"""Checks generation options before anything is loaded or computed, and says what to write instead.
+
+Libraries accept some of these silently, ignore others, and fail on the rest minutes later.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from local_pipelines.errors import CredentialError, ParameterError
+
+__all__ = [
+    "GENERATION_OPTIONS",
+    "SAMPLING_OPTIONS",
+    "check_generation_options",
+    "check_model_kwargs",
+    "check_no_token",
+    "unknown_option",
+]
+
+SAMPLING_OPTIONS = frozenset(
+    {"temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"}
+)
+GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
+    {
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "diversity_penalty",
+        "do_sample",
+        "early_stopping",
+        "encoder_no_repeat_ngram_size",
+        "encoder_repetition_penalty",
+        "exponential_decay_length_penalty",
+        "force_words_ids",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "guidance_scale",
+        "length_penalty",
+        "logits_processor",
+        "max_length",
+        "max_new_tokens",
+        "max_time",
+        "min_length",
+        "min_new_tokens",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "penalty_alpha",
+        "prompt_lookup_num_tokens",
+        "repetition_penalty",
+        "seed",
+        "sequence_bias",
+        "stop_strings",
+        "stopping_criteria",
+        "suppress_tokens",
+    }
+)
+_MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
+_TOKEN_NAMES = frozenset(
+    {"api_key", "api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
+)
+
+
+def check_no_token(options: Mapping[str, Any] | None) -> None:
+    """Find a token among options: LangChain shows them in `print(llm)`, traces and callbacks.
+
+    Raises:
+        CredentialError: There is one. True and False, which transformers takes as well, are none.
+    """
+    for name, value in (options or {}).items():
+        if name in _TOKEN_NAMES and not isinstance(value, bool | None):
+            raise CredentialError(
+                f"A token ({name}=…) is no option of a model here.",
+                "It would show up in outputs, logs and traces.",
+                "Run `login()`, or set HF_TOKEN.",
+            )
+
+
+def check_model_kwargs(model_kwargs: Mapping[str, Any] | None) -> None:
+    """Find generation options, and a token, among the options for loading.
+
+    Raises:
+        CredentialError: There is a token.
+        ParameterError: There are generation options: transformers would fail on them, or ignore
+            them.
+    """
+    check_no_token(model_kwargs)
+    misplaced = sorted(_MISPLACED & set(model_kwargs or ()))
+    if not misplaced:
+        return
+    here = {name: (model_kwargs or {})[name] for name in misplaced}
+    raise ParameterError(
+        f"{_listed(misplaced)} in model_kwargs would not work.",
+        "model_kwargs are for loading a model; how it generates stands in pipeline_kwargs.",
+        _instead(here),
+    )
+
+
+def _instead(options: Mapping[str, Any]) -> str:
+    if "stop" in options or "stop_sequence" in options:
+        return 'Write llm.bind(stop=["\\n\\n"]).'
+    if "skip_prompt" in options:
+        return f"Write llm.bind(skip_prompt={options['skip_prompt']!r})."
+    kwargs = dict(options)
+    if kwargs.get("temperature") == 0:
+        del kwargs["temperature"]
+        kwargs["do_sample"] = False
+    if isinstance(length := kwargs.pop("max_length", None), int):
+        kwargs.setdefault("max_new_tokens", length)
+    return f"Write pipeline_kwargs={kwargs!r}."
+
+
+def check_generation_options(options: Mapping[str, Any]) -> None:
+    """Check options that contradict each other or mean nothing.
+
+    Args:
+        options: What was written by hand; a model's own defaults do not count.
+
+    Raises:
+        CredentialError: There is a token.
+        ParameterError: Some of them cannot work.
+    """
+    check_no_token(options)
+    _check_length(options)
+    _check_temperature(options)
+    if options.get("do_sample") is False:
+        idle = sorted(name for name in SAMPLING_OPTIONS & set(options) if _means(options, name))
+        if idle:
+            raise ParameterError(
+                f"{_listed(idle)} would have no effect with do_sample=False.",
+                "Without sampling the model always takes the most probable token.",
+                "Write do_sample=True, or leave out what has no effect.",
+            )
+
+
+def _means(options: Mapping[str, Any], name: str) -> bool:
+    value = options[name]
+    return value is not None and not (name == "temperature" and value == 0)
+
+
+def _check_length(options: Mapping[str, Any]) -> None:
+    length, new = options.get("max_length"), options.get("max_new_tokens")
+    if length is not None and new is not None:
+        raise ParameterError(
+            f"max_length={length!r} and max_new_tokens={new!r} contradict each other.",
+            "max_length counts the prompt too, max_new_tokens only the answer.",
+            f"Write max_new_tokens={new!r} alone.",
+        )
+    for name, value in (("max_length", length), ("max_new_tokens", new)):
+        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if value is not None and not whole:
+            raise ParameterError(
+                f"{name}={value!r} cannot work: it is a whole number from 1 upward.",
+                next_step=f"Write {name}=64.",
+            )
+
+
+def _check_temperature(options: Mapping[str, Any]) -> None:
+    temperature = options.get("temperature")
+    if temperature is None:
+        return
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or temperature < 0:
+        raise ParameterError(
+            f"temperature={temperature!r} cannot work: it is a number above 0.",
+            next_step="Write temperature=0.7, or do_sample=False for the same answer every time.",
+        )
+    if temperature == 0 and options.get("do_sample"):
+        raise ParameterError(
+            "temperature=0 and do_sample=True contradict each other.",
+            "Sampling divides by the temperature; 0 stands for no sampling at all.",
+            "Write do_sample=False and leave temperature out.",
+        )
+
+
+def unknown_option(name: str, known: frozenset[str]) -> ParameterError:
+    """The error for an option that nothing here reads."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return ParameterError(
+        f"{name} is no option of this model.",
+        "It would have no effect.",
+        f"Write {near[0]}." if near else "Leave it out.",
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -1,0 +1,523 @@
+"""`LocalChat`: LangChain's `ChatHuggingFace`, completed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, closing, contextmanager
+from contextvars import ContextVar
+from typing import Any, Self
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+)
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from langchain_core.tools import BaseTool
+from langchain_huggingface import ChatHuggingFace
+from pydantic import model_validator
+
+from local_pipelines._local_llm import Answer, LocalLLM, refuse_bytes
+from local_pipelines._options import check_no_token
+from local_pipelines.errors import LocalPipelinesError, ModelError, ParameterError, UnsupportedError
+
+__all__ = ["LocalChat"]
+
+_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"} | {
+    "ai": "assistant"
+}
+_MESSAGE_ROLES = ((SystemMessage, "system"), (AIMessage, "assistant"), (HumanMessage, "user"))
+# Fields of ChatHuggingFace that speak to a server. Here they would have no effect.
+_SERVER_FIELDS = (
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "presence_penalty",
+    "top_logprobs",
+)
+# Call options that LangChain sends along and that change nothing here.
+_IDLE_OPTIONS = frozenset({"stream", "stream_options", "stream_usage"})
+
+_Ready = dict[str, deque[Answer | Exception]]
+# The answers of a batch, while LangChain takes its messages one by one.
+_ready: ContextVar[_Ready | None] = ContextVar("local_pipelines_ready", default=None)
+
+
+class LocalChat(ChatHuggingFace):
+    """A chat model on this machine, for LangChain.
+
+    It is LangChain's `ChatHuggingFace` with what is missing there for local models: it takes the
+    tokenizer of the loaded model and never asks the Hub, and async calls, batches, stop strings
+    and token counts work.
+
+    Args:
+        llm: A `LocalPipeline`, or another model of this package.
+        chat_template: A Jinja template to use in place of the model's own.
+        temperature: Above 0: sample, with this temperature. 0: do not sample.
+        max_tokens: The most tokens of an answer.
+        top_p: Sample from the most probable tokens with this share of the probability.
+        seed: Makes sampling repeatable.
+        stop: Strings to stop at.
+        streaming: Make answers from a stream, so that callbacks see each token.
+        stream_usage: Give the token counts in the last piece of a stream; True unless set.
+    """
+
+    chat_template: str | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        if "stop" in kwargs:  # LangChain's field goes by another name
+            kwargs["stop_sequences"] = kwargs.pop("stop")
+        for options in (kwargs, kwargs.get("model_kwargs")):
+            check_no_token(options)
+        _check_llm(kwargs.get("llm"))
+        super().__init__(**kwargs)
+        self._check_fields()
+
+    @classmethod
+    def from_model_id(
+        cls,
+        model_id: str,
+        task: str | None = None,
+        backend: str = "default",
+        *,
+        batch_size: int = 4,
+        device: int | str | None = None,
+        device_map: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        pipeline_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model to chat with.
+
+        Args:
+            model_id: "pocket", an id of the Hub, or a folder.
+            task: "text-generation".
+            backend: "default" for torch, or "openvino".
+            batch_size: How many conversations to answer at a time.
+            device: -1 the CPU, 0 the first GPU, …
+            device_map: "auto" lets Accelerate spread the model.
+            model_kwargs: Options for loading.
+            pipeline_kwargs: Generation options.
+            kwargs: Fields of the class, such as `temperature`.
+        """
+        from local_pipelines.llm import LocalPipeline
+
+        llm = LocalPipeline.from_model_id(
+            model_id,
+            task=task or "text-generation",
+            backend="default" if backend == "pipeline" else backend,  # as LangChain calls it
+            device=device,
+            device_map=device_map,
+            model_kwargs=model_kwargs,
+            pipeline_kwargs=pipeline_kwargs,
+            batch_size=batch_size,
+        )
+        return cls(llm=llm, **kwargs)
+
+    # --- construction ------------------------------------------------------------------------
+
+    @model_validator(mode="after")
+    def validate_llm(self) -> Self:
+        """Leave the check to `__init__`: pydantic would wrap the error into its own."""
+        return self
+
+    def _resolve_model_id(self) -> None:
+        self.model_id = self.model_id or self.llm._model_name
+        self.tokenizer = self.tokenizer or getattr(
+            getattr(self.llm, "pipeline", None), "tokenizer", None
+        )
+
+    def _check_fields(self) -> None:
+        idle = [name for name in _SERVER_FIELDS if getattr(self, name, None) is not None]
+        if (self.n or 1) != 1:
+            idle.append("n")
+        if idle:
+            raise ParameterError(
+                f"{', '.join(idle)} would have no effect on a local model.",
+                "LangChain knows it for servers.",
+                "Leave it out.",
+            )
+
+    @property
+    def _llm_type(self) -> str:
+        return "local-chat"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params.setdefault("ls_model_name", self._model_name)
+        return params
+
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        check_no_token(kwargs)  # here, as callbacks get them before any of our methods is called
+        params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
+        return params
+
+    @property
+    def _model_name(self) -> str:
+        return str(self.model_id or self.llm._model_name)
+
+    # --- from messages to the prompt ------------------------------------------------------------
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        refuse_bytes(model_input)
+        try:
+            return super()._convert_input(model_input)
+        except (ValueError, NotImplementedError, TypeError) as error:
+            raise ParameterError(
+                f"This is no message: {str(error).splitlines()[0]}",
+                "A conversation is a list of (role, text); roles are system, human and ai.",
+                'Write [("human", "Hello")].',
+            ) from error
+
+    def _to_chat_prompt(self, messages: list[BaseMessage]) -> str:
+        if not messages:
+            raise ParameterError(
+                "There is no message to answer.", next_step='Write [("human", "Hello")].'
+            )
+        dicts = [self._to_chatml_format(message) for message in messages]
+        if dicts[-1]["role"] == "assistant":
+            raise ParameterError(
+                "The last message is the model's own.",
+                "It answers what somebody else says.",
+                'Add a message of the role "human".',
+            )
+        if not (self.chat_template or self.llm.chat_template):
+            raise self._no_template()
+        try:
+            prompt: str = self.llm.apply_chat_template(dicts, template=self.chat_template)
+        except LocalPipelinesError:
+            raise
+        except Exception as error:  # jinja2's own, or a plain one out of the template
+            raise ParameterError(
+                f"The model's chat template refuses these messages: {error}",
+                "Many models know the roles user and assistant only, and want them in turn.",
+                "Change the messages, or give LocalChat another chat_template.",
+            ) from error
+        return prompt
+
+    def _to_chatml_format(self, message: BaseMessage) -> dict[str, str]:
+        return {"role": _role(message), "content": _text(message)}
+
+    def _no_template(self) -> ModelError:
+        from local_pipelines.models import catalogue
+
+        known = [entry.id for entry in catalogue() if entry.has_chat_template]
+        return ModelError(
+            f'"{self._model_name}" has no chat template: it was not trained for conversations.',
+            f"Models that have one: {', '.join(known)}.",
+            "Use one of them, use the model as an llm without LocalChat, or write"
+            " LocalChat(llm=llm, chat_template=…).",
+        )
+
+    def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What the llm is asked for: its own names, and no special tokens a second time."""
+        options = {name: value for name, value in kwargs.items() if name not in _IDLE_OPTIONS}
+        for name in ("tools", "tool_choice", "response_format", "functions"):
+            if options.pop(name, None):
+                raise _no_tools(self._model_name)
+        fields: dict[str, Any] = {
+            "max_new_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+        }
+        for name in list(fields):
+            options.setdefault(name, fields[name])
+        if (limit := options.pop("max_tokens", None)) is not None:
+            options["max_new_tokens"] = limit
+        options = {name: value for name, value in options.items() if value is not None}
+        return options | {"stop": self.stop if stop is None else stop, "templated": True}
+
+    # --- LangChain's side -----------------------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        stream: bool | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prompt = self._to_chat_prompt(messages)
+        answer = _take_ready(prompt)
+        if answer is None:
+            (answer,) = self.llm.answers([prompt], **self._options(stop, kwargs))
+        return self._chat_result(answer)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        stream: bool | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prompt = self._to_chat_prompt(messages)
+        answer = _take_ready(prompt)
+        if answer is None:
+            (answer,) = await self.llm.aanswers([prompt], **self._options(stop, kwargs))
+        return self._chat_result(answer)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
+        prompt = self._to_chat_prompt(messages)
+        if (answer := _take_ready(prompt)) is not None:
+            yield self._chat_chunk(answer.text)
+            yield self._chat_chunk(answer, usage=usage)
+            return
+        with closing(self.llm.pieces(prompt, **self._options(stop, kwargs))) as pieces:
+            for piece in pieces:
+                chunk = self._chat_chunk(piece, usage=usage)
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
+        prompt = self._to_chat_prompt(messages)
+        if (answer := _take_ready(prompt)) is not None:
+            yield self._chat_chunk(answer.text)
+            yield self._chat_chunk(answer, usage=usage)
+            return
+        async with aclosing(self.llm.apieces(prompt, **self._options(stop, kwargs))) as pieces:
+            async for piece in pieces:
+                chunk = self._chat_chunk(piece, usage=usage)
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer many conversations, as many at a time as the llm's `batch_size` says.
+
+        Args:
+            inputs: The conversations.
+            config: LangChain's configuration; `max_concurrency` limits what runs at a time.
+            return_exceptions: Give an error in the place of an answer instead of raising it.
+            kwargs: What `invoke` takes.
+        """
+        prompts, options = self._batch_request(inputs, config, kwargs)
+        answers: list[Answer] | Exception = []
+        try:
+            answers = self.llm.answers(prompts, **options) if prompts else []
+        except Exception as error:  # noqa: BLE001 - each run of the batch reports it
+            answers = error
+        with _answers_ready(prompts, answers):
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Do the same without blocking the event loop."""
+        prompts, options = self._batch_request(inputs, config, kwargs)
+        answers: list[Answer] | Exception = []
+        try:
+            answers = await self.llm.aanswers(prompts, **options) if prompts else []
+        except Exception as error:  # noqa: BLE001 - each run of the batch reports it
+            answers = error
+        with _answers_ready(prompts, answers):
+            return await super().abatch(
+                inputs, config, return_exceptions=return_exceptions, **kwargs
+            )
+
+    def _batch_request(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[list[str], dict[str, Any]]:
+        """The prompts that can be answered, and how; what is wrong is raised by its own run."""
+        prompts: list[str] = []
+        try:
+            options = self._options(
+                kwargs.get("stop"), {k: v for k, v in kwargs.items() if k != "stop"}
+            )
+        except LocalPipelinesError:
+            return [], {}
+        for each in inputs:
+            try:
+                prompt = self._to_chat_prompt(self._convert_input(each).to_messages())
+                self.llm._check_prompts([prompt], templated=True)
+            except LocalPipelinesError:
+                continue
+            prompts.append(prompt)
+        configs = get_config_list(config, len(inputs)) if inputs else []
+        limit = configs[0].get("max_concurrency") if configs else None
+        if limit:
+            options["batch_size"] = min(limit, options.get("batch_size") or self.llm.batch_size)
+        return prompts, options
+
+    def _should_stream_usage(self, *, stream_usage: bool | None = None, **kwargs: Any) -> bool:
+        wanted = super()._should_stream_usage(stream_usage=stream_usage, **kwargs)
+        return True if wanted is None else bool(wanted)
+
+    def _chat_result(self, answer: Answer) -> ChatResult:
+        message = AIMessage(
+            content=answer.text,
+            usage_metadata=_usage(answer),
+            response_metadata=self._metadata(answer),
+        )
+        generation = ChatGeneration(message=message, generation_info=answer.info())
+        return ChatResult(
+            generations=[generation],
+            llm_output={"model_name": self._model_name, "token_usage": dict(_usage(answer))},
+        )
+
+    def _chat_chunk(self, piece: str | Answer, *, usage: bool = True) -> ChatGenerationChunk:
+        if isinstance(piece, str):
+            return ChatGenerationChunk(message=AIMessageChunk(content=piece))
+        message = AIMessageChunk(
+            content="",
+            usage_metadata=_usage(piece) if usage else None,
+            response_metadata=self._metadata(piece),
+            chunk_position="last",
+        )
+        return ChatGenerationChunk(message=message)
+
+    def _metadata(self, answer: Answer) -> dict[str, Any]:
+        info = answer.info()
+        kept = ("finish_reason", "seconds", "tokens_per_second")
+        return {"model_name": self._model_name} | {name: info[name] for name in kept}
+
+    # --- tools ------------------------------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: dict[str, Any] | str | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Refuse tools, in one sentence."""
+        raise _no_tools(self._model_name)
+
+    def with_structured_output(
+        self, schema: Any = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Refuse structured output, in one sentence."""
+        raise _no_tools(self._model_name)
+
+
+def _check_llm(llm: object) -> None:
+    """Take models of this package only: others cannot do what is promised here."""
+    if not isinstance(llm, LocalLLM):
+        raise ParameterError(
+            f"LocalChat cannot work with a {type(llm).__name__}.",
+            "It needs a model of this package, which can stop, stream and count.",
+            "Write LocalChat(llm=LocalPipeline.from_model_id(…)), or use ChatHuggingFace.",
+        )
+
+
+def _role(message: BaseMessage) -> str:
+    if isinstance(message, ChatMessage):
+        role = _ROLES.get(message.role)
+    else:
+        role = next((role for kind, role in _MESSAGE_ROLES if isinstance(message, kind)), None)
+    if role is None:
+        name = message.role if isinstance(message, ChatMessage) else message.type
+        raise ParameterError(
+            f'A message has the role "{name}", which no model here knows.',
+            "Models are trained for the roles system, human and ai.",
+            f'Write ("human", …) in place of ("{name}", …).',
+        )
+    return role
+
+
+def _text(message: BaseMessage) -> str:
+    content = message.content
+    if isinstance(content, str):
+        return content
+    for block in content:
+        if isinstance(block, dict) and block.get("type") != "text":
+            raise ParameterError(
+                f'A message has a part of the type "{block.get("type")}".',
+                "This model reads text only.",
+                "Leave that part out.",
+            )
+    return "".join(b if isinstance(b, str) else str(b.get("text", "")) for b in content)
+
+
+def _usage(answer: Answer) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        total_tokens=answer.input_tokens + answer.output_tokens,
+    )
+
+
+def _no_tools(model: str) -> UnsupportedError:
+    return UnsupportedError(
+        f'"{model}" calls no tools here and gives no structured output.',
+        "LocalChat hands on text only: few small models were trained for more.",
+        "Ask for the form you need in the prompt, and read the answer with an output parser.",
+    )
+
+
+@contextmanager
+def _answers_ready(prompts: list[str], answers: list[Answer] | Exception) -> Iterator[None]:
+    """Have the answers of a batch picked up where LangChain asks for them one by one.
+
+    LangChain runs a chat model's batch as so many single calls in threads. The runs are kept, with
+    their callbacks and traces, but the model has answered all prompts together before.
+    """
+    rows: Sequence[Answer | Exception] = (
+        [answers] * len(prompts) if isinstance(answers, Exception) else answers
+    )
+    ready: _Ready = {}
+    for prompt, answer in zip(prompts, rows, strict=True):
+        ready.setdefault(prompt, deque()).append(answer)
+    token = _ready.set(ready)
+    try:
+        yield
+    finally:
+        _ready.reset(token)
+
+
+def _take_ready(prompt: str) -> Answer | None:
+    waiting = (_ready.get() or {}).get(prompt)
+    if not waiting:
+        return None
+    answer = waiting.popleft()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

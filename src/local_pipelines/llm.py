@@ -1,0 +1,259 @@
+"""`LocalPipeline`: LangChain's `HuggingFacePipeline`, completed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from langchain_huggingface import HuggingFacePipeline
+
+from local_pipelines._local_llm import Answer, LocalLLM, Request
+from local_pipelines._options import (
+    GENERATION_OPTIONS,
+    check_generation_options,
+    check_model_kwargs,
+    check_no_token,
+)
+from local_pipelines.errors import ParameterError
+
+__all__ = ["LocalPipeline"]
+
+_TASK = "text-generation"
+_DEFAULT_BATCH_SIZE = 4  # as in LangChain
+_QUICK = 500_000_000  # bytes that are loaded within a second or so
+_TEXT_OPTIONS = frozenset(
+    {
+        "add_special_tokens",
+        "handle_long_generation",
+        "prefix",
+        "return_full_text",
+        "skip_special_tokens",
+        "tokenizer_encode_kwargs",
+        "truncation",
+    }
+)
+
+
+class LocalPipeline(LocalLLM, HuggingFacePipeline):
+    """A model of the Hugging Face library on this machine, for LangChain.
+
+    It is LangChain's `HuggingFacePipeline` and is made like one. What differs is that `stop`
+    works, that the prompt is not repeated unless `bind(skip_prompt=False)` asks for it, that
+    streams end when nobody reads them, and that `batch` and the async methods do what they say.
+
+    Args:
+        pipeline: A transformers pipeline for text generation.
+        model_id: The model's name.
+        pipeline_kwargs: Generation options, such as `{"max_new_tokens": 64}`.
+        model_kwargs: Options that the model was loaded with.
+        batch_size: How many prompts to run at a time.
+        progress: Show a progress bar while several prompts are answered.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        for options in (kwargs, kwargs.get("model_kwargs"), kwargs.get("pipeline_kwargs")):
+            check_no_token(options)
+        super().__init__(**kwargs)
+
+    @classmethod
+    def from_model_id(
+        cls,
+        model_id: str,
+        task: str = _TASK,
+        backend: str = "default",
+        device: int | str | None = None,
+        device_map: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        pipeline_kwargs: dict[str, Any] | None = None,
+        batch_size: int = _DEFAULT_BATCH_SIZE,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model_id: "pocket", an id of the Hub, or a folder.
+            task: "text-generation".
+            backend: "default" for torch, or "openvino".
+            device: -1 the CPU, 0 the first GPU, or what else `select_device` takes; where
+                transformers puts it if not given.
+            device_map: "auto" lets Accelerate spread the model; not together with `device`.
+            model_kwargs: Options for loading, such as `{"dtype": "bfloat16"}`.
+            pipeline_kwargs: Generation options, such as `{"max_new_tokens": 64}`. What is not
+                given is as the model's authors configured it.
+            batch_size: How many prompts to run at a time.
+            kwargs: Other fields of the class, such as `progress=True`.
+
+        Raises:
+            CredentialError: There is a token among the options.
+            ParameterError: An option cannot work.
+            DeviceError: There is no such device.
+            ModelError: There is no such model.
+        """
+        _check_task(task)
+        check_no_token(kwargs)
+        check_model_kwargs(model_kwargs)
+        check_generation_options(pipeline_kwargs or {})
+        index = _checked_device(device, device_map, backend)
+        from local_pipelines.models import model_path
+
+        path = model_path(model_id)
+        generating = {
+            name: value
+            for name, value in (pipeline_kwargs or {}).items()
+            if name in GENERATION_OPTIONS
+        }
+        others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
+        with _quiet_loading(path):
+            llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
+                path,
+                task=task,
+                backend=backend,
+                device=index,
+                device_map=device_map,
+                model_kwargs=_for_backend(backend, path, model_kwargs),
+                pipeline_kwargs=others,
+                batch_size=batch_size,
+                **kwargs,
+            )
+        llm.model_id, llm.model_kwargs = str(model_id), model_kwargs
+        llm.pipeline_kwargs = dict(pipeline_kwargs or {})
+        _configure(llm.pipeline, generating)
+        return llm
+
+    # --- what LocalLLM asks for ---------------------------------------------------------------
+
+    def _answer(self, request: Request) -> list[Answer]:
+        from local_pipelines._torch_engine import TorchRun
+
+        return TorchRun(self._checked_pipeline(), request, self._defaults()).answers()
+
+    def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
+        from local_pipelines._torch_engine import TorchRun
+
+        request = Request(prompts=prompts, templated=templated)
+        TorchRun(self._checked_pipeline(), request, self._defaults()).tokenize()
+
+    def _echoes(self, request: Request) -> bool:
+        from local_pipelines._torch_engine import echoes
+
+        if request.echo is not None:
+            return request.echo
+        options = self._defaults() | request.options
+        return bool(options.get("return_full_text", echoes(self._checked_pipeline())))
+
+    @property
+    def _engine(self) -> object:
+        return self._checked_pipeline().model
+
+    @property
+    def _model_name(self) -> str:
+        return str(self.model_id or "")
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template of the loaded tokenizer; None if it has none."""
+        template = getattr(self._checked_pipeline().tokenizer, "chat_template", None)
+        if isinstance(template, dict):  # several by name
+            template = template.get("default")
+        return template or None
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
+    ) -> str:
+        """Write messages as the text that the model was trained on.
+
+        Args:
+            messages: Dictionaries with "role" and "content".
+            template: Used in place of the model's own template.
+            kwargs: More variables for the template, such as `tools`.
+        """
+        text: str = self._checked_pipeline().tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True, **kwargs
+        )
+        return text
+
+    def _checked_pipeline(self) -> Any:
+        if self.pipeline is None:
+            raise ParameterError(
+                "This LocalPipeline has no model.",
+                "It was made without a pipeline.",
+                'Write LocalPipeline.from_model_id("pocket", task="text-generation").',
+            )
+        _check_task(getattr(self.pipeline, "task", _TASK))
+        return self.pipeline
+
+    def _defaults(self) -> dict[str, Any]:
+        """The options in `pipeline_kwargs` that are not for making a pipeline."""
+        known = GENERATION_OPTIONS | _TEXT_OPTIONS
+        return {name: v for name, v in (self.pipeline_kwargs or {}).items() if name in known}
+
+
+def _check_task(task: str) -> None:
+    if task != _TASK:
+        raise ParameterError(
+            f'task="{task}" is not what LocalPipeline does: it goes on with a text.',
+            next_step=f'Write task="{_TASK}", or use langchain_huggingface.HuggingFacePipeline.',
+        )
+
+
+def _checked_device(device: int | str | None, device_map: str | None, backend: str) -> int | None:
+    """The number of a device that is there, before a model is loaded for it."""
+    if device is None:
+        return None
+    if device_map is not None:
+        raise ParameterError(
+            f"device={device!r} and device_map={device_map!r} contradict each other.",
+            "device puts the whole model in one place, device_map spreads it.",
+            "Leave one of them out.",
+        )
+    if backend == "openvino":
+        raise ParameterError(
+            f"device={device!r} has no effect with OpenVINO.",
+            "Its devices have names of their own.",
+            'Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.',
+        )
+    from local_pipelines.devices import select_device
+
+    return select_device(device).index
+
+
+def _for_backend(
+    backend: str, path: str, model_kwargs: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Have a folder without OpenVINO's files converted; offline this is not found out by itself."""
+    if backend != "openvino" or not Path(path).is_dir() or list(Path(path).glob("*.xml")):
+        return model_kwargs
+    return {"export": True, **(model_kwargs or {})}
+
+
+def _configure(pipeline: Any, options: dict[str, Any]) -> None:
+    """Give a new pipeline its generation options, and nothing that nobody asked for.
+
+    transformers' text-generation pipeline samples with temperature 0.7 unless told otherwise, even
+    if the model's own configuration says not to sample.
+    """
+    from local_pipelines._torch_engine import generation_config
+
+    config, own = pipeline.generation_config, pipeline.model.generation_config
+    config.do_sample = bool(own.do_sample)
+    config.temperature = own.temperature if own.temperature is not None else 1.0
+    pipeline.generation_config, _ = generation_config(pipeline, dict(options))
+
+
+@contextmanager
+def _quiet_loading(path: str) -> Iterator[None]:
+    """Show no progress bar for a model that is loaded before a bar can be read."""
+    from transformers.utils import logging
+
+    folder = Path(path)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not folder.is_dir() or size > _QUICK or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

@@ -1,0 +1,69 @@
+"""Where LangChain's own classes fall short today, as lesson 3 shows by running them.
+
+A test that fails here is good news: a new release has mended something. Then say so in
+`notebooks/03_chains.ipynb`, and remove the test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
+
+from local_pipelines import model_path
+
+PROMPT = "Question: What is a token?\n\nAnswer: Let's think step by step."
+MESSAGES = [HumanMessage("What is the capital of France?")]
+
+
+@pytest.fixture(scope="module")
+def llm() -> HuggingFacePipeline:
+    return HuggingFacePipeline.from_model_id(
+        model_path("pocket"),
+        task="text-generation",
+        device=-1,
+        pipeline_kwargs={"max_new_tokens": 64, "do_sample": False},
+    )
+
+
+def test_stop_is_ignored_by_invoke(llm: HuggingFacePipeline) -> None:
+    """`bind(stop=…)` changes nothing."""
+    text = llm.bind(stop=["\n\n"], skip_prompt=True).invoke(PROMPT)
+    assert "\n\n" in text
+
+
+def test_invoke_repeats_the_prompt_and_stream_does_not(llm: HuggingFacePipeline) -> None:
+    """The two methods disagree about what the answer is."""
+    assert llm.invoke(PROMPT).startswith(PROMPT)
+    assert not "".join(llm.stream(PROMPT)).startswith(PROMPT)
+
+
+def test_streams_have_pieces_without_text(llm: HuggingFacePipeline) -> None:
+    """A reader of the stream gets chunks that say nothing."""
+    assert "" in list(llm.stream(PROMPT))
+
+
+def test_the_chat_class_repeats_the_whole_template(llm: HuggingFacePipeline) -> None:
+    """The marks of the chat template come back to the caller."""
+    assert "<|user|>" in str(ChatHuggingFace(llm=llm).invoke(MESSAGES).content)
+
+
+async def test_the_chat_class_has_no_async(llm: HuggingFacePipeline) -> None:
+    """`ainvoke` is not there for a local model."""
+    with pytest.raises(NotImplementedError):
+        await ChatHuggingFace(llm=llm).ainvoke(MESSAGES)
+
+
+def test_the_chat_class_counts_no_tokens(llm: HuggingFacePipeline) -> None:
+    """There is no usage for a local model."""
+    message: Any = ChatHuggingFace(llm=llm).invoke(MESSAGES)
+    assert message.usage_metadata is None
+
+
+def test_a_pipeline_samples_unless_told_otherwise() -> None:
+    """The default draws words at random, although the model's configuration says not to."""
+    llm = HuggingFacePipeline.from_model_id(model_path("pocket"), task="text-generation", device=-1)
+    assert llm.pipeline.generation_config.do_sample
+    assert not llm.pipeline.model.generation_config.do_sample
