@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
-from local_pipelines._access import check_access, within
+from local_pipelines._access import _check_token, check_access, within
 from local_pipelines._catalogue import (
     Catalogue,
     CatalogueEntry,
@@ -214,6 +214,7 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
         What it says; None if it answers but refuses: `check_access` says why.
 
     Raises:
+        CredentialError: What stands in the token's place cannot be one.
         ModelError: The Hub has no such model.
         OfflineError: There is no way to the Hub.
     """
@@ -226,6 +227,7 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
             "HF_HUB_OFFLINE forbids downloads",
             "set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection.",
         )
+    _check_token()
     api = HfApi()
     try:
         info: ModelInfo = within(
@@ -237,13 +239,13 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
         raise _absent(model_id) from None
     except HfHubHTTPError:
         return None
-    except Exception as error:  # no route, no name, no time, or a Wi-Fi log-in page
+    except Exception:  # noqa: BLE001 - no route, no name, no time, or a Wi-Fi log-in page
         where = urlsplit(api.endpoint).netloc or api.endpoint
         raise _offline(
             model_id,
             f"the Hub ({where}) cannot be reached",
             "connect to the internet and run the cell once.",
-        ) from error
+        ) from None  # the client's error may hold the header with the token
     return info
 
 

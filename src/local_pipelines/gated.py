@@ -1,0 +1,105 @@
+"""Loads a model of the Hub, gated or not, so that every obstacle is one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from local_pipelines._fetch import damaged_file, fetch_model, is_damaged
+from local_pipelines.devices import Device, select_device
+from local_pipelines.errors import (
+    CredentialError,
+    LocalPipelinesError,
+    ModelError,
+    ParameterError,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["load_gated_model"]
+
+
+def load_gated_model(
+    model_id: str,
+    *,
+    revision: str | None = None,
+    device: str | int | Device = "auto",
+    **options: Any,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Download a model, gated or not, if it is not here yet, and load it.
+
+    The token is taken from where `login()` puts it. Only safetensors are read, and no program code
+    of the model's owners is run.
+
+    Args:
+        model_id: An id of the Hub; "pocket" and folders work, too.
+        revision: A branch, tag or commit of the Hub; the main branch if not given.
+        device: What `select_device` takes, or what it returned.
+        options: More for transformers' `from_pretrained`, such as `quantization_config` for
+            4-bit weights, `attn_implementation`, or `dtype`.
+
+    Returns:
+        The model, ready to generate, and its tokenizer.
+
+    Raises:
+        CredentialError: A token is needed and there is none, or not the right one.
+        AccessError: The licence is not accepted, or the owners have not said yes.
+        OfflineError: The Hub cannot be reached, or the download does not get through.
+        ModelError: There is no such model, or it cannot be loaded safely.
+        CacheError: The disk is full, or cannot be written to.
+    """
+    _check_options(options)
+    chosen = device if isinstance(device, Device) else select_device(device)
+    folder = fetch_model(model_id, revision=revision)
+    try:
+        return _load(folder, chosen, options)
+    except LocalPipelinesError:
+        raise
+    except Exception as error:
+        raise _explain_contents(model_id, folder, error) from error
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if "token" in options:
+        raise CredentialError(
+            "A token is no argument of load_gated_model.",
+            "It would show up in outputs and logs.",
+            "Run `login()`, or set HF_TOKEN.",
+        )
+    if unsafe := {"trust_remote_code", "use_safetensors"} & options.keys():
+        raise ParameterError(
+            f"{unsafe.pop()} is no argument of load_gated_model.",
+            "It reads safetensors only and runs no code of a model's owners.",
+            "Leave it out, or load a model that you trust with transformers itself.",
+        )
+
+
+def _load(
+    folder: Path, device: Device, options: Mapping[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    safe = {"trust_remote_code": False, "local_files_only": True}
+    wanted = {"dtype": device.torch_dtype, **options}
+    if "quantization_config" in wanted:  # such a model cannot be moved once it is loaded
+        wanted.setdefault("device_map", {"": device.name})
+    tokenizer = AutoTokenizer.from_pretrained(folder, **safe)
+    model = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True, **safe, **wanted)
+    if "device_map" not in wanted:
+        model = model.to(device.name)
+    return model.eval(), tokenizer
+
+
+def _explain_contents(model_id: str, folder: Path, error: Exception) -> Exception:
+    """The sentence for a model that is here and does not load; the error itself if none fits."""
+    if damaged := damaged_file(folder):
+        return is_damaged(model_id, damaged)
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            f"{model_id} brings program code of its own, which is not run here.",
+            "It would have all your rights on this machine.",
+            "Take another model, or read its code and load it with transformers yourself.",
+        )
+    return error

@@ -1,0 +1,187 @@
+"""Sockets: one port, its requests, their log, and the faults on the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from local_pipelines.practice_hub.accounts import Account
+from local_pipelines.practice_hub.faults import Fault, Faults, Reply, send
+from local_pipelines.practice_hub.routes import Call
+
+__all__ = ["Port", "Request"]
+
+_LOOPBACK = "127.0.0.1"
+_LONGEST_BODY = 65536  # bytes of a request; forms and device codes are far shorter
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that was answered, for the log. The token itself is never kept.
+
+    Args:
+        port: "hub" or "files".
+        method: GET, HEAD or POST.
+        path: Decoded, without the query.
+        status: The answer's status; 0 if none was sent.
+        authorized: It came with an Authorization header.
+        account: Whose token that was; None if nobody's.
+        span: The Range header.
+        fault: The fault that was put on the answer.
+    """
+
+    port: str
+    method: str
+    path: str
+    status: int
+    authorized: bool
+    account: str | None
+    span: str | None
+    fault: str | int | None
+
+
+class Port:
+    """One of the two servers. It can be closed and opened again at the same address.
+
+    Args:
+        name: "hub" or "files".
+        answer: From a request to its answer.
+        account_of: Whose token it is.
+        faults: The rules in force.
+        log: Where answered requests are written.
+        number: The port's number; 0 takes a free one.
+        tls: Serve https with this context's certificate.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        answer: Callable[[Call], Reply],
+        *,
+        account_of: Callable[[str], Account | None],
+        faults: Faults,
+        log: list[Request],
+        number: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.name = name
+        self.answer = answer
+        self.account_of = account_of
+        self.faults = faults
+        self.log = log
+        self._number = number
+        self._tls = tls
+        self._server: _Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The address it listens at, once it was opened."""
+        return f"{'https' if self._tls else 'http'}://{_LOOPBACK}:{self._number}"
+
+    def open(self) -> None:
+        """Listen, and answer in threads of its own."""
+        if self._server is not None:
+            return
+        self._server = _Server((_LOOPBACK, self._number), self, self._tls)
+        self._number = self._server.server_address[1]
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        """Stop listening and drop every connection: the host is not there any more."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server.drop_connections()
+            self._server = None
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], port: Port, tls: ssl.SSLContext | None) -> None:
+        super().__init__(address, _Handler)
+        self.port = port
+        self._connections: set[socket.socket] = set()
+        if tls is not None:
+            # The handshake waits for the first read, in the connection's own thread.
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def drop_connections(self) -> None:
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing when the other side has left: learners interrupt cells."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "PracticeHub"
+    sys_version = ""
+    server: _Server
+    _call: Call | None = None
+    _fault: Fault | None = None
+
+    def do_GET(self) -> None:
+        port = self.server.port
+        self._call = call = self._read_call(port)
+        self._fault = port.faults.take(call.method, unquote(call.path))
+        # A fault must not hide what the answer would have been: it may come in the middle of it.
+        send(self, port.answer(call), self._fault, port.faults.over)
+
+    do_HEAD = do_POST = do_GET  # noqa: N815 - the base class looks for these names
+
+    def _read_call(self, port: Port) -> Call:
+        parts = urlsplit(self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        header = self.headers.get("Authorization")
+        account = port.account_of((header or "").removeprefix("Bearer ").strip())
+        return Call(
+            method=self.command,
+            path=parts.path,
+            query=parse_qs(parts.query, keep_blank_values=True),
+            account=account,
+            authorized=header is not None,
+            known=header is None or account is not None,
+            span=self.headers.get("Range"),
+            body=self.rfile.read(min(length, _LONGEST_BODY)),
+        )
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        if self._call is None:
+            return
+        call = self._call
+        self.server.port.log.append(
+            Request(
+                port=self.server.port.name,
+                method=call.method,
+                path=unquote(call.path),
+                status=int(code),
+                authorized=call.authorized,
+                account=call.account.name if call.account else None,
+                span=call.span,
+                fault=self._fault.kind if self._fault else None,
+            )
+        )
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        """Print nothing: the log is for programs."""
