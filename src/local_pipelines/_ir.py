@@ -1,0 +1,361 @@
+"""What lies in the folder of an OpenVINO model, and which model and format it was made from.
+
+IR, "intermediate representation", is OpenVINO's file format: `openvino_model.xml` describes the
+computation, `openvino_model.bin` holds the weights. Beside them lies a small file of ours that
+says what the export was made from; folders that `optimum-cli` wrote have none and are read, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from html import escape
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from local_pipelines import _checkpoint
+from local_pipelines._catalogue import gigabytes
+from local_pipelines.errors import LocalPipelinesError
+
+__all__ = [
+    "MANIFEST",
+    "Export",
+    "ExportError",
+    "describe_source",
+    "is_same_source",
+    "read_export",
+    "read_manifest",
+    "tool_versions",
+    "write_manifest",
+]
+
+MANIFEST = "local_pipelines_export.json"
+_MODEL = ("openvino_model.xml", "openvino_model.bin")
+_TOKENIZER = tuple(
+    f"openvino_{name}.{end}" for name in ("tokenizer", "detokenizer") for end in ("xml", "bin")
+)
+# OpenVINO still reads version 10, of 2020; every release since 2022 writes 11.
+_READABLE_IR = {"10", "11"}
+_TOOLS = ("openvino", "openvino-tokenizers", "optimum-intel", "nncf", "transformers", "torch")
+_SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
+
+
+class ExportError(LocalPipelinesError, OSError):
+    """A model cannot be exported to that folder, or what lies there is no usable export."""
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Export:
+    """An OpenVINO model on disk.
+
+    Args:
+        folder: Where it lies.
+        weight_format: "fp32", "fp16", "bf16", "int8" or "int4".
+        group_size: int4 only: how many weights share a scale, -1 for a whole row; None if unknown.
+        size: Bytes of all its files.
+        weights: Bytes of `openvino_model.bin`.
+        model: What it was made from: "pocket", an id of the Hub, a folder's name; empty if unknown.
+        revision: The commit on the Hub; empty if unknown.
+        versions: The tools that made it, such as `{"openvino": "2026.4.1"}`.
+        has_tokenizer: The converted tokenizer is there, which OpenVINO GenAI needs.
+        has_chat_template: The tokenizer formats conversations.
+    """
+
+    folder: Path
+    weight_format: str
+    group_size: int | None = None
+    size: int
+    weights: int
+    model: str = ""
+    revision: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    has_tokenizer: bool = True
+    has_chat_template: bool = False
+
+    def _rows(self) -> list[tuple[str, str]]:
+        precision = self.weight_format
+        if self.weight_format == "int4" and self.group_size is not None:
+            precision += f", {_groups(self.group_size)}"
+        tokenizer = "converted" if self.has_tokenizer else "not converted: not for OpenVINO GenAI"
+        template = "with" if self.has_chat_template else "without"
+        made_with = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return [
+            ("model", self.model + (f" at {self.revision[:7]}" if self.revision else "")),
+            ("weights", f"{precision}, {gigabytes(self.weights)}"),
+            ("on disk", gigabytes(self.size)),
+            ("tokenizer", f"{tokenizer}, {template} chat template"),
+            ("made with", made_with or "unknown versions"),
+        ]
+
+    def __repr__(self) -> str:
+        rows = [(name, text) for name, text in self._rows() if text]
+        lines = (f"  {name:<11}{text}" for name, text in rows)
+        return "\n".join([f"OpenVINO model in {self.folder.name}", *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self._rows()
+            if text
+        )
+        head = f"OpenVINO model in <code>{escape(self.folder.name)}</code>"
+        return f"<p>{head}</p><table><tbody>{rows}</tbody></table>"
+
+
+def _groups(size: int) -> str:
+    return "one group a row" if size == -1 else f"groups of {size}"
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read_export(folder: str | os.PathLike[str]) -> Export:
+    """Look at an exported model without loading it.
+
+    Args:
+        folder: What `export_openvino` returned, or a folder that `optimum-cli` wrote.
+
+    Returns:
+        Its format, size and the versions that made it.
+
+    Raises:
+        ExportError: It is no export, a file is missing or cut off, or the installed OpenVINO
+            cannot read it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ExportError(
+            f"There is no folder {folder}.",
+            f"It was looked for in {Path.cwd()}." if not folder.is_absolute() else "",
+            "Make it with export_openvino(model_id, folder), or correct the path.",
+        )
+    manifest = read_manifest(folder)
+    _check_files(folder, manifest)
+    found = _from_xml(folder) if manifest is None else _from_manifest(manifest)
+    _check_readable(folder, found["versions"].get("openvino", ""))
+    return Export(
+        folder=folder,
+        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        weights=(folder / _MODEL[1]).stat().st_size,
+        has_tokenizer=all((folder / name).is_file() for name in _TOKENIZER),
+        has_chat_template=_has_chat_template(folder),
+        **found,
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What the export says about itself; None if it says nothing that can be understood."""
+    with suppress(OSError, ValueError):
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if isinstance(manifest, dict) and manifest.get("manifest") == 1:
+            return manifest
+    return None
+
+
+def write_manifest(folder: Path, **facts: Any) -> None:
+    """Write down what an export was made from; the last thing before it is given its name."""
+    files = {
+        file.relative_to(folder).as_posix(): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+    manifest = {"manifest": 1, **facts, "versions": tool_versions(), "files": files}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions of what takes part in an export, as far as it is installed."""
+    versions = {}
+    for name in _TOOLS:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def _check_files(folder: Path, manifest: dict[str, Any] | None) -> None:
+    sizes: dict[str, int] = (manifest or {}).get("files", {})
+    for name in (*_MODEL, "config.json", *sizes):
+        if not (folder / name).is_file():
+            raise ExportError(
+                f"{folder} lacks the file {name}.",
+                "It was probably copied or downloaded only in part."
+                if (folder / _MODEL[0]).is_file() or manifest
+                else "A folder that OpenVINO loads holds openvino_model.xml.",
+                "Copy it again, or delete the folder and export the model again.",
+            )
+    for name, size in sizes.items():
+        if name in _MODEL and (folder / name).stat().st_size != size:
+            raise _is_cut_off(folder, name)
+
+
+def _is_cut_off(folder: Path, name: str) -> ExportError:
+    return ExportError(
+        f"{folder / name} has not the size it had when it was exported.",
+        "It was probably copied only in part, or something has written over it.",
+        "Copy it again, or delete the folder and export the model again.",
+    )
+
+
+def _from_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    source = manifest.get("source", {})
+    return {
+        "weight_format": manifest.get("weight_format", ""),
+        "group_size": manifest.get("group_size"),
+        "model": source.get("model", ""),
+        "revision": source.get("revision", ""),
+        "versions": manifest.get("versions", {}),
+    }
+
+
+def _from_xml(folder: Path) -> dict[str, Any]:
+    """Tell the format from the constants, and the rest from the notes at the file's end."""
+    text = (folder / _MODEL[0]).read_text(encoding="utf-8", errors="replace")
+    sizes: Counter[str] = Counter()
+    end = 0
+    constant = r'<data element_type="(\w+)" shape="[^"]*" offset="(\d+)" size="(\d+)"'
+    for kind, offset, size in re.findall(constant, text):
+        sizes[kind] += int(size)
+        end = max(end, int(offset) + int(size))
+    if end > (folder / _MODEL[1]).stat().st_size:
+        raise _is_cut_off(folder, _MODEL[1])
+    notes = text[text.rfind("<rt_info>") :]
+    group = _note(notes, "group_size")
+    weight_format = _format(sizes)
+    return {
+        "weight_format": weight_format,
+        "group_size": int(group) if weight_format == "int4" and group else None,
+        "versions": dict(_noted_versions(notes)),
+    }
+
+
+def _format(sizes: Counter[str]) -> str:
+    if sizes["u4"] or sizes["i4"]:
+        return "int4"
+    if sizes["u8"] + sizes["i8"] > sizes.total() / 2:
+        return "int8"
+    widest = max(("f32", "f16", "bf16"), key=sizes.__getitem__)
+    return {"f32": "fp32", "f16": "fp16"}.get(widest, widest)
+
+
+def _noted_versions(notes: str) -> Iterator[tuple[str, str]]:
+    for name in _TOOLS:
+        noted = {"openvino": "Runtime", "torch": "pytorch"}.get(name, name.replace("-", "_"))
+        if value := _note(notes, f"{noted}_version"):
+            yield name, value.split("-")[0]
+
+
+def _note(notes: str, name: str) -> str:
+    match = re.search(rf'<{name} value="([^"]*)"', notes)
+    return match[1] if match else ""
+
+
+def _check_readable(folder: Path, made_with: str) -> None:
+    with (folder / _MODEL[0]).open(encoding="utf-8", errors="replace") as stream:
+        head = stream.read(2000)
+    if not (match := re.search(r'<net [^>]*\bversion="(\d+)"', head)):
+        raise ExportError(
+            f"{folder / _MODEL[0]} does not describe a model.",
+            "It is damaged, or was made by something else.",
+            "Delete the folder and export the model again.",
+        )
+    if match[1] not in _READABLE_IR:
+        raise ExportError(
+            f"The model in {folder} is in version {match[1]} of OpenVINO's file format, which"
+            " OpenVINO no longer reads."
+            if int(match[1]) < 10
+            else f"The model in {folder} is in version {match[1]} of OpenVINO's file format, which"
+            " is newer than this course.",
+            next_step="Delete the folder and export the model again.",
+        )
+    here = tool_versions().get("openvino", "")
+    if _is_newer(made_with, here):
+        raise ExportError(
+            f"The model in {folder} was made by OpenVINO {made_with}, and {here} is installed.",
+            "An older OpenVINO may not know what a newer one writes.",
+            'Run `install_packages("openvino")` with a newer course, or delete the folder and'
+            " export the model again.",
+        )
+
+
+def _is_newer(made_with: str, here: str) -> bool:
+    """Compare year and release; a patch, the third number, changes no format."""
+    with suppress(InvalidVersion):
+        return Version(made_with).release[:2] > Version(here).release[:2]
+    return False  # one of them is unknown
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    with suppress(OSError, ValueError, AttributeError):
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        return bool(config.get("chat_template"))
+    return False
+
+
+# --- which model is it? ------------------------------------------------------------------------
+
+
+def describe_source(folder: Path, *, model: str, revision: str = "") -> dict[str, Any]:
+    """Say which model lies in a folder, so that it can be recognised later.
+
+    Args:
+        folder: Where its files lie.
+        model: "pocket", an id of the Hub, or a folder's name.
+        revision: The commit on the Hub, which says it all; without one the files are hashed.
+    """
+    if revision:
+        return {"model": model, "revision": revision}
+    return {
+        "model": model,
+        "files": {
+            file.name: {
+                "size": file.stat().st_size,
+                "mtime_ns": file.stat().st_mtime_ns,
+                "sha256": _sha256(file),
+            }
+            for file in _source_files(folder)
+        },
+    }
+
+
+def is_same_source(source: dict[str, Any], folder: Path) -> bool:
+    """Say whether a folder holds the files of that description.
+
+    A file of the same size and time is taken for the same, as rsync and make do; a copied one has
+    another time and is hashed.
+    """
+    files = _source_files(folder)
+    known = source.get("files", {})
+    return {file.name for file in files} == set(known) and all(
+        _is_same_file(file, known[file.name]) for file in files
+    )
+
+
+def _is_same_file(file: Path, known: dict[str, Any]) -> bool:
+    now = file.stat()
+    if now.st_size != known["size"]:
+        return False
+    return bool(now.st_mtime_ns == known["mtime_ns"] or _sha256(file) == known["sha256"])
+
+
+def _source_files(folder: Path) -> list[Path]:
+    """The files that decide what a model answers: weights, configuration and tokenizer."""
+    small: Iterable[Path] = (
+        file for file in folder.iterdir() if file.is_file() and _SMALL_FILE.fullmatch(file.name)
+    )
+    return sorted({*small, *_checkpoint.weight_files(folder)})
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,153 @@
+"""OpenVINO's options: three presets, and a check that names what a device understands."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
+
+__all__ = ["OV_CONFIGS", "check_ov_config", "ov_config"]
+
+OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        # One prompt at a time, all cores on it. An empty CACHE_DIR writes no compiled model.
+        "latency": MappingProxyType(
+            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "CACHE_DIR": ""}
+        ),
+        # Several requests side by side, the cores shared out between them.
+        "throughput": MappingProxyType(
+            {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO", "CACHE_DIR": ""}
+        ),
+    }
+)
+"""The presets that `ov_config` copies."""
+
+_FOLDERS = ("CACHE_DIR", "WEIGHTS_PATH")  # not tried out: OpenVINO would make and read them
+# Options of OpenVINO's core, which no device lists; the device still has the last word on others.
+_CORE = ("CACHE_DIR", "CACHE_MODE", "ENABLE_MMAP")
+_COMPOUND = ("AUTO", "MULTI", "HETERO", "BATCH")  # devices made of others
+
+
+def ov_config(preset: str = "latency", **changes: object) -> dict[str, str]:
+    """Give a preset as the dictionary that `ov_config=…` takes, with your changes.
+
+    Args:
+        preset: "latency" (one prompt, soonest answer) or "throughput" (many at a time).
+        changes: Options by their names in OpenVINO, such as `CACHE_DIR="model_cache"`.
+
+    Returns:
+        A new dictionary of texts.
+
+    Raises:
+        ParameterError: There is no such preset.
+    """
+    if preset not in OV_CONFIGS:
+        near = difflib.get_close_matches(str(preset).lower(), OV_CONFIGS, n=1) or ["latency"]
+        raise ParameterError(
+            f"{preset!r} is none of the presets {', '.join(map(repr, OV_CONFIGS))}.",
+            next_step=f'Write ov_config("{near[0]}").',
+        )
+    return {**OV_CONFIGS[preset], **{name: str(value) for name, value in changes.items()}}
+
+
+def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
+    """Check options before a model is loaded: the device itself is asked, with a one-step model.
+
+    Args:
+        config: What `ov_config=…` shall be given.
+        device: As OpenVINO calls it: "CPU", "GPU", "GPU.1", "NPU", "AUTO".
+
+    Raises:
+        ParameterError: The device knows no such option, or not that value for it.
+        DeviceError: OpenVINO sees no such device here.
+        MissingPackageError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingPackageError(
+            "OpenVINO is not installed.",
+            next_step='Run `install_packages("openvino")` and then this cell again.',
+        ) from error
+    if not isinstance(config, Mapping):
+        raise ParameterError(
+            f"ov_config = {config!r} is no dictionary.",
+            next_step='Write ov_config("latency") or {"PERFORMANCE_HINT": "LATENCY"}.',
+        )
+    core = openvino.Core()
+    _check_device(core, device)
+    known = core.get_property(device.partition(":")[0], "SUPPORTED_PROPERTIES")
+    probe = _probe(openvino)
+    for name, value in config.items():
+        _check_option(core, probe, device, known, name, value)
+
+
+def _check_option(
+    core: Any, probe: Any, device: str, known: Mapping[str, str], name: str, value: Any
+) -> None:
+    if known.get(name) == "RO":
+        raise ParameterError(
+            f"{name} can be read on {device} and not be set.",
+            next_step=f'Read it with openvino.Core().get_property("{device}", "{name}").',
+        )
+    # OpenVINO takes "1x" for 1 without a word.
+    if name == "NUM_STREAMS" and not re.fullmatch(r"[1-9]\d*|AUTO|NUMA", str(value)):
+        raise ParameterError(
+            f"NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.",
+            next_step='Write "NUM_STREAMS": "1".',
+        )
+    if name in _FOLDERS:
+        return
+    try:
+        core.compile_model(probe, device, {name: value})
+    except Exception as error:
+        said = _last_line(error)
+        if "unsupported property" in said.lower() or not isinstance(name, str):
+            raise _unknown(name, device, [*known, *_CORE]) from error
+        raise ParameterError(
+            f"{device} does not take {value!r} for {name}.",
+            said,
+            f"Correct the value, or take {name} away.",
+        ) from error
+
+
+def _unknown(name: object, device: str, known: list[str]) -> ParameterError:
+    near = difflib.get_close_matches(str(name).upper(), known, n=1)
+    return ParameterError(
+        f"{name!r} is no option of OpenVINO on {device}.",
+        f'Did you mean "{near[0]}"?' if near else "",
+        f'Write "{near[0]}".'
+        if near
+        else f'List what there is with openvino.Core().get_property("{device}",'
+        ' "SUPPORTED_PROPERTIES").',
+    )
+
+
+def _check_device(core: Any, device: str) -> None:
+    here = list(core.available_devices)
+    usable = {*here, *(name.partition(".")[0] for name in here), *_COMPOUND}
+    for part in re.split("[:,]", str(device)):
+        if part.strip().removeprefix("-") not in usable:
+            raise DeviceError(
+                f"OpenVINO sees no device {part!r} here.",
+                f"It sees {', '.join(here)}; a GPU or NPU needs its driver.",
+                f'Write device="{here[0]}".',
+            )
+
+
+def _last_line(error: Exception) -> str:
+    """What OpenVINO says behind the place in its source code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removesuffix(".") + "." if lines else type(error).__name__ + "."
+
+
+def _probe(openvino: Any) -> Any:
+    """The smallest model there is: one number, passed on."""
+    from openvino import opset13
+
+    number = opset13.parameter([1], openvino.Type.f32)
+    return openvino.Model([opset13.relu(number)], [number], "probe")
