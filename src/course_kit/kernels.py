@@ -99,6 +99,7 @@ def clean_environment(home: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # stored, a bar is debris
         "HF_HUB_OFFLINE": "1",
+        "LOCAL_PIPELINES_WIDGETS": "0",  # stored, a widget shows nothing
         "MPLCONFIGDIR": _matplotlib_folder().name,
     }
 

@@ -55,6 +55,7 @@ _DEFAULTS = {
     # makes the tokenizers warn that the process was forked.
     "TOKENIZERS_PARALLELISM": "false",
     # No wall of advice above the answers. Errors still show, and so do Python's own warnings.
+    "HF_HUB_VERBOSITY": "error",
     "TRANSFORMERS_VERBOSITY": "error",
 }
 # An empty one is worse than none: it keeps .env's from being read, or is taken for a real path.

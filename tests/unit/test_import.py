@@ -27,7 +27,8 @@ def test_the_public_names_load_no_framework(run_python: Callable[..., str]) -> N
     """Looking up all public names imports neither torch nor anything that freezes HF_HOME."""
     loaded = _modules_after(run_python, "from local_pipelines import *")
     assert "local_pipelines.environment" in loaded
-    assert not loaded & HEAVY
+    # LocalPipeline and LocalChat are classes of LangChain's, so its core comes with them.
+    assert not loaded & (HEAVY - {"langchain_core"})
 
 
 def test_every_public_name_exists() -> None:

@@ -1,0 +1,91 @@
+"""Whether a widget can be seen and used where this runs, and how an object shows itself there.
+
+A widget needs a browser with a person before it. Without one it would leave an empty box in the
+stored notebook, and widget state that some front ends call invalid. So there it is not even made.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from typing import Any
+
+__all__ = ["show", "styled", "widgets_work"]
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+_SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+}
+
+
+def widgets_work() -> bool:
+    """Say whether a widget shown now can be seen and used.
+
+    The variable `LOCAL_PIPELINES_WIDGETS` (0 or 1) decides where it is set. Else the request that
+    runs the cell does: with it a front end says whether it can ask a person for input. JupyterLab,
+    Notebook, VS Code and Colab can; nbclient, and with it papermill, nbconvert and nbval, cannot.
+    """
+    if importlib.util.find_spec("ipywidgets") is None:
+        return False
+    setting = _SETTINGS.get(os.environ.get("LOCAL_PIPELINES_WIDGETS", "").strip().lower())
+    if setting is not None:
+        return setting
+    ipython = sys.modules.get("IPython")
+    kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None)
+    if kernel is None:  # a script, or IPython in a terminal
+        return False
+    # Messages other than "run this cell" do not say it; those of a widget come from a browser.
+    content = kernel.get_parent().get("content", {})
+    return bool(content.get("allow_stdin", True))
+
+
+def show(widget: Any, text: str) -> dict[str, Any]:
+    """Make what IPython hands to the front end: the widget, and a text for those without widgets.
+
+    Args:
+        widget: The widget.
+        text: What is shown where no widget can be, and in a notebook opened later.
+    """
+    view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
+    return {"text/plain": text, _VIEW: view}
+
+
+def styled(name: str, css: str, children: list[Any]) -> Any:
+    """Put widgets one below the other, with their style.
+
+    Args:
+        name: The CSS class of the whole.
+        css: Rules; `&` stands for that class.
+        children: The widgets.
+    """
+    import ipywidgets
+
+    rules = (_COLOURS + css).replace("&", f".{name}")
+    style = ipywidgets.HTML(f"<style>{rules}</style>", layout={"display": "none"})
+    box = ipywidgets.VBox([style, *children])
+    box.add_class(name)
+    return box
+
+
+# The colours of JupyterLab's theme, light or dark; then those of VS Code; then some that go with
+# any background.
+_COLOURS = """
+& {
+  --lp-text: var(--jp-ui-font-color1, var(--vscode-foreground, inherit));
+  --lp-faint: var(--jp-ui-font-color2, var(--vscode-descriptionForeground, #767676));
+  --lp-line: var(--jp-border-color2, var(--vscode-widget-border, rgba(127, 127, 127, .4)));
+  --lp-page: var(--jp-layout-color1, var(--vscode-editor-background, transparent));
+  --lp-raised: var(--jp-layout-color2, rgba(127, 127, 127, .12));
+  --lp-accent: var(--jp-brand-color1, var(--vscode-focusBorder, #1976d2));
+  --lp-error: var(--jp-error-color1, var(--vscode-errorForeground, #d32f2f));
+  color: var(--lp-text);
+}
+& .lp-unseen {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+  white-space: nowrap;
+}
+"""
