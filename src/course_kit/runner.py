@@ -24,6 +24,8 @@ from course_kit.pages import code_cells, find_lessons, parameters, read_as_store
 _CONSTANTS = {"True": True, "False": False, "None": None}
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 INTERRUPTED = "stopped by Ctrl-C"
+_SECRET_NAME = re.compile(r"(.*_)?(TOKEN|API_KEY|SECRET|PASSWORD)", re.IGNORECASE)
+_SECRET_VALUE = re.compile(r"""[\s"']*(hf|lsv2)_\w{12,}[\s"']*""")
 
 
 @dataclass
@@ -164,6 +166,7 @@ def _run(
     import papermill
 
     outcome = watch.outcome
+    check_secrets(values)
     known = parameters(read_as_stored(outcome.notebook))
     try:
         papermill.execute_notebook(
@@ -298,6 +301,23 @@ def check_names(values: Mapping[str, Any], notebooks: Sequence[Path]) -> None:
             raise ValueError(f"No notebook has a parameter {name}; there are: {there}.")
 
 
+def check_secrets(values: Mapping[str, Any]) -> None:
+    """Refuse a token as a parameter: papermill writes parameters into the executed notebook.
+
+    Args:
+        values: The parameters that were set.
+
+    Raises:
+        ValueError: One has the name or the form of a secret; the sentence does not show it.
+    """
+    for name, value in values.items():
+        if _SECRET_NAME.fullmatch(name) or _SECRET_VALUE.fullmatch(str(value)):
+            raise ValueError(
+                f"{name} looks like a token, and parameters are stored in the executed notebook: "
+                "set HF_TOKEN in .env or in the environment instead."
+            )
+
+
 def kernel_environment(values: Mapping[str, Any], *, online: bool) -> dict[str, str]:
     """Return the environment to run in: the learner's own, and offline where that is enough.
 
@@ -309,6 +329,7 @@ def kernel_environment(values: Mapping[str, Any], *, online: bool) -> dict[str, 
         The variables.
     """
     environment = dict(os.environ)
+    environment["LOCAL_PIPELINES_WIDGETS"] = "0"  # nobody is there to use one
     if not online and values.get("MODEL_ID", "pocket") == "pocket":
         environment.setdefault("HF_HUB_OFFLINE", "1")
         environment.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # nothing is downloaded
@@ -353,6 +374,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     values = {name: parse_value(value) for name, value in options.values}
     try:
+        check_secrets(values)
         notebooks = find_notebooks(options.names, options.notebooks)
         check_names(values, notebooks)
     except (OSError, ValueError) as error:

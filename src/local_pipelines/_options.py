@@ -60,7 +60,7 @@ GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
 )
 _MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
 _TOKEN_NAMES = frozenset(
-    {"api_key", "api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
+    {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
 )
 
 

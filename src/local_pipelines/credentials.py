@@ -97,9 +97,11 @@ def clean_token(raw: str, source: str) -> str | None:
     token = raw.strip(_WRAPPING)
     for position, character in enumerate(token, start=1):
         if fault := _fault(character):
+            length = len(token)
+            del raw, token  # some show the variables of a traceback
             raise CredentialError(
                 f"The text found as a token ({source}) cannot be one: character {position} of "
-                f"{len(token)} is {fault}.",
+                f"{length} is {fault}.",
                 "A token is one word of letters, digits and underscores that begins with hf_.",
                 f"Copy it again, whole and alone; your tokens are at {TOKEN_PAGE}.",
             )

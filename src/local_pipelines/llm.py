@@ -112,7 +112,10 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
                 backend=backend,
                 device=index,
                 device_map=device_map,
-                model_kwargs=_for_backend(backend, path, model_kwargs),
+                # Left open, transformers asks whether to run a repository's code, and "y" runs it.
+                model_kwargs=_for_backend(
+                    backend, path, {"trust_remote_code": False, **(model_kwargs or {})}
+                ),
                 pipeline_kwargs=others,
                 batch_size=batch_size,
                 **kwargs,

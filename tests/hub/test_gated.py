@@ -118,10 +118,12 @@ def test_a_token_that_cannot_be_one_is_refused_unseen(hub: PracticeHub) -> None:
     assert not hub.requests
 
 
-def test_offline_mode_is_a_sentence(hub: PracticeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_mode_is_a_sentence(hub: PracticeHub) -> None:
     """It names the variable that forbids the download."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert "HF_HUB_OFFLINE" in refusal(errors.OfflineError, lambda: check_access(GPT2)).cause
+    # Undone before the Hub leaves: it puts back what it found when it came.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        assert "HF_HUB_OFFLINE" in refusal(errors.OfflineError, lambda: check_access(GPT2)).cause
     assert not hub.requests
 
 
