@@ -129,12 +129,10 @@ def find_token() -> Token | None:
     Raises:
         CredentialError: If what was found cannot be a token, or the token file cannot be read.
     """
-    places: list[tuple[str, Callable[[], str]]] = [
-        ("HF_TOKEN", lambda: os.environ.get("HF_TOKEN", "")),
-        ("HUGGING_FACE_HUB_TOKEN", lambda: os.environ.get("HUGGING_FACE_HUB_TOKEN", "")),
-        ("token file", _read_token_file),
-        ("Colab secret", _read_colab_secret),
-    ]
+    return _first([*_VARIABLES, *_STORES])
+
+
+def _first(places: list[_Place]) -> Token | None:
     for source, read in places:
         if secret := clean_token(read(), source):
             return _keep(source, secret)
@@ -184,8 +182,34 @@ def _read_colab_secret() -> str:
         return ""
 
 
+_Place = tuple[str, Callable[[], str]]
+_VARIABLES: list[_Place] = [
+    ("HF_TOKEN", lambda: os.environ.get("HF_TOKEN", "")),
+    ("HUGGING_FACE_HUB_TOKEN", lambda: os.environ.get("HUGGING_FACE_HUB_TOKEN", "")),
+]
+_STORES: list[_Place] = [
+    ("token file", lambda: _read_token_file()),
+    ("Colab secret", lambda: _read_colab_secret()),
+]
+
+
+def _read_env_file() -> str:
+    """Read the token of the nearest `.env`, for who logs in before `setup_environment()`."""
+    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in {"1", "true", "t", "yes", "y"}:
+        return ""
+    import dotenv
+
+    try:
+        return dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)).get("HF_TOKEN") or ""
+    except (OSError, UnicodeDecodeError):
+        return ""  # setup_environment() says what is wrong with the file
+
+
 def login(store: bool = False) -> Account | None:
     """Put a token into `HF_TOKEN`, where every library looks; ask for it if a person is there.
+
+    Looked at in turn: the environment, the nearest `.env`, the stored token, Colab's secret, and
+    at last a prompt that hides what is typed.
 
     Only the environment of this process is changed: a token given to a model's constructor would
     show up in `print(llm)` and in traces.
@@ -201,7 +225,7 @@ def login(store: bool = False) -> Account | None:
         CredentialError: If there is no token and nobody to ask, if the text found cannot be a
             token, if the Hub refuses it, or if it cannot be stored.
     """
-    token = find_token() or _ask()
+    token = _first([*_VARIABLES, (".env", _read_env_file), *_STORES]) or _ask()
     if token is None:
         return None
     account = _account(token)

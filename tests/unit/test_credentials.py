@@ -234,6 +234,23 @@ def test_login_puts_the_clean_token_into_the_environment(monkeypatch: pytest.Mon
     assert SECRET not in repr(account)
 
 
+def test_login_finds_the_token_in_the_env_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A token in `.env` is used before the stored one, unless files of settings are forbidden."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(f'HF_TOKEN="{SECRET}"\n')
+    monkeypatch.setenv("PYTHON_DOTENV_DISABLED", "1")
+    with pytest.raises(CredentialError):
+        login()
+    monkeypatch.delenv("PYTHON_DOTENV_DISABLED")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    account = login()
+    assert account is not None
+    assert account.source == ".env"
+    assert os.environ["HF_TOKEN"] == SECRET
+
+
 def test_login_without_a_person_fails_at_once() -> None:
     """Where nobody can be asked, login says what to set and where tokens are made."""
     started = time.monotonic()

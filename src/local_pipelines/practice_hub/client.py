@@ -24,6 +24,7 @@ _ADDED = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",  # it asks a service on the internet
+    "PYTHON_DOTENV_DISABLED": "1",  # the token in your .env stays out, too
 }
 # Your own tokens and folders: they come back afterwards and never meet the practice Hub.
 _REMOVED = (
