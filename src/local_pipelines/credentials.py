@@ -193,14 +193,29 @@ _STORES: list[_Place] = [
 ]
 
 
+def find_env_file() -> Path | None:
+    """Find the nearest `.env` upward, unless python-dotenv's own switch turns it off.
+
+    Returns:
+        The file, or `None`.
+    """
+    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in {"1", "true", "t", "yes", "y"}:
+        return None
+    folder = Path.cwd()
+    for path in (parent / ".env" for parent in (folder, *folder.parents)):
+        # Some name their virtual environment .env: that is none of ours.
+        if os.path.exists(path) and not os.path.exists(path / "pyvenv.cfg"):  # noqa: PTH110 - never raises
+            return path
+    return None
+
+
 def _read_env_file() -> str:
     """Read the token of the nearest `.env`, for who logs in before `setup_environment()`."""
-    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in {"1", "true", "t", "yes", "y"}:
-        return ""
     import dotenv
 
     try:
-        return dotenv.dotenv_values(dotenv.find_dotenv(usecwd=True)).get("HF_TOKEN") or ""
+        path = find_env_file()
+        return (dotenv.dotenv_values(path).get("HF_TOKEN") or "") if path else ""
     except (OSError, UnicodeDecodeError):
         return ""  # setup_environment() says what is wrong with the file
 

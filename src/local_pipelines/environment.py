@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_pipelines.credentials import clean_token, find_token, hub_is_offline
+from local_pipelines.credentials import clean_token, find_env_file, find_token, hub_is_offline
 from local_pipelines.errors import (
     CacheError,
     CredentialError,
@@ -211,7 +211,7 @@ def setup_environment(
     notes: list[str] = []
     _take_back()
     _drop_empty()
-    path = Path(env_file) if env_file is not None else _find_env_file()
+    path = Path(env_file) if env_file is not None else find_env_file()
     from_file = _load(path, notes) if path else set()
     _drop_empty()
     _make_paths_absolute(path, from_file)
@@ -301,18 +301,6 @@ def _drop_empty() -> None:
 
 
 # --- .env ---------------------------------------------------------------------------------------
-
-
-def _find_env_file() -> Path | None:
-    """Find the nearest `.env` upward, unless python-dotenv's own switch turns it off."""
-    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in {"1", "true", "t", "yes", "y"}:
-        return None
-    folder = Path.cwd()
-    for path in (parent / ".env" for parent in (folder, *folder.parents)):
-        # Some name their virtual environment .env: that is none of ours.
-        if os.path.exists(path) and not os.path.exists(path / "pyvenv.cfg"):  # noqa: PTH110 - never raises
-            return path
-    return None
 
 
 def _load(path: Path, notes: list[str]) -> set[str]:
