@@ -26,6 +26,8 @@ _SETTINGS = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "LANGSMITH_TRACING": "false",
+    # Whatever the machine speaks: tests of other languages say which.
+    "LOCAL_PIPELINES_LANGUAGE": "en",
     "RAY_USAGE_STATS_ENABLED": "0",
     # A maintainer's own .env stays out; tests of .env take this away.
     "PYTHON_DOTENV_DISABLED": "1",
@@ -44,6 +46,16 @@ def _isolate() -> None:
 # Now, and not only in the fixture: huggingface_hub reads its variables when a test module is
 # imported, and never again.
 _isolate()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, as they share models; of notebooks, of each page."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        pages = [v for v in callspec.params.values() if isinstance(v, Path)] if callspec else []
+        page = "/".join(pages[0].parts[-3:]) if "notebooks" in item.path.parts and pages else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {page}".strip()))
 
 
 @pytest.fixture(autouse=True)

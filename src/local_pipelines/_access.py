@@ -14,12 +14,14 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import (
     AccessError,
     CredentialError,
     LocalPipelinesError,
     ModelError,
     OfflineError,
+    _paragraph,
 )
 
 __all__ = ["ask", "check_access", "explain_refusal", "is_passing", "within"]
@@ -58,9 +60,9 @@ def check_access(model_id: str, *, revision: str | None = None) -> str:
     if commit := ask(model_id, look):
         return commit
     raise OfflineError(
-        f"Something else answered in the Hub's place ({_host()}).",
-        "A Wi-Fi log-in page or a proxy does that.",
-        "Open any page in your browser, log in to the network, and run the cell again.",
+        tr("Something else answered in the Hub's place ({host}).").format(host=_host()),
+        tr("A Wi-Fi log-in page or a proxy does that."),
+        tr("Open any page in your browser, log in to the network, and run the cell again."),
     )
 
 
@@ -141,22 +143,30 @@ def explain_refusal(model_id: str, error: Exception) -> LocalPipelinesError:
         return error
     if isinstance(error, OfflineModeIsEnabled):
         return OfflineError(
-            f"{model_id} is not on this machine, or only in part.",
-            "HF_HUB_OFFLINE forbids downloads.",
-            "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection.",
+            tr("{model_id} is not on this machine, or only in part.").format(model_id=model_id),
+            tr("HF_HUB_OFFLINE forbids downloads."),
+            tr(
+                "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a"
+                " connection."
+            ),
         )
     if isinstance(error, HFValidationError):
         return ModelError(
-            f"{model_id!r} cannot be an id of the Hub.", next_step="Write it as owner/name."
+            tr("{model_id!r} cannot be an id of the Hub.").format(model_id=model_id),
+            next_step=tr("Write it as owner/name."),
         )
     status = _status(error)
     if status is None:
         return OfflineError(
-            f"{model_id} is not on this machine, or only in part, and the Hub ({_host()}) cannot"
-            " be reached.",
-            "There is no connection, or the Hub does not answer in time.",
-            'Connect to the internet and run the cell again, or write MODEL_ID = "pocket", which'
-            " needs no download.",
+            tr(
+                "{model_id} is not on this machine, or only in part, and the Hub ({host}) cannot"
+                " be reached."
+            ).format(model_id=model_id, host=_host()),
+            tr("There is no connection, or the Hub does not answer in time."),
+            tr(
+                'Connect to the internet and run the cell again, or write MODEL_ID = "pocket",'
+                " which needs no download."
+            ),
         )
     return _explain_status(model_id, status, error)
 
@@ -172,84 +182,106 @@ def _explain_status(model_id: str, status: int, error: Exception) -> LocalPipeli
     if status == 429:
         wait = _seconds_asked_for(error)
         return OfflineError(
-            "The Hub asks you to wait: too many requests came from you or your network.",
-            "Without a token the limit is low, and a classroom shares one address.",
-            f"Wait {f'{wait} seconds' if wait else 'a few minutes'}, run `login()`, and try again.",
+            tr("The Hub asks you to wait: too many requests came from you or your network."),
+            tr("Without a token the limit is low, and a classroom shares one address."),
+            tr("Wait {seconds} seconds, run `login()`, and try again.").format(seconds=wait)
+            if wait
+            else tr("Wait a few minutes, run `login()`, and try again."),
         )
     return OfflineError(
-        f"The Hub ({_host()}) has a fault and did not answer for {model_id} (status {status}).",
-        "That is not your doing and mostly passes within minutes.",
-        "Run the cell again later; what is downloaded already stays.",
+        tr(
+            "The Hub ({host}) has a fault and did not answer for {model_id} (status {status})."
+        ).format(host=_host(), model_id=model_id, status=status),
+        tr("That is not your doing and mostly passes within minutes."),
+        tr("Run the cell again later; what is downloaded already stays."),
     )
 
 
 def _explain_401(model_id: str, code: str) -> LocalPipelinesError:
     if _token() is not None:
         return CredentialError(
-            "The Hub does not accept your token.",
-            "It was revoked, has expired, or was not copied whole.",
-            f"Make a new one at {_endpoint()}/settings/tokens and run `login()` with it, or set"
-            " HF_TOKEN.",
+            tr("The Hub does not accept your token."),
+            tr("It was revoked, has expired, or was not copied whole."),
+            tr(
+                "Make a new one at {endpoint}/settings/tokens and run `login()` with it, or set"
+                " HF_TOKEN."
+            ).format(endpoint=_endpoint()),
         )
     if code == "GatedRepo":
         return CredentialError(
-            f"{model_id} is gated, and you are not logged in.",
-            "Its owners want to know who reads it.",
-            f"Get a token at {_endpoint()}/settings/tokens, run `login()`, and accept the licence"
-            f" at {_page(model_id)}.",
+            tr("{model_id} is gated, and you are not logged in.").format(model_id=model_id),
+            tr("Its owners want to know who reads it."),
+            tr(
+                "Get a token at {endpoint}/settings/tokens, run `login()`, and accept the licence"
+                " at {page}."
+            ).format(endpoint=_endpoint(), page=_page(model_id)),
         )
-    return _no_such_model(model_id, " If it is private, get a token and run `login()`.")
+    return _no_such_model(model_id, tr("If it is private, get a token and run `login()`."))
 
 
 def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
     if code != "GatedRepo":
         return CredentialError(
-            "Your token may not read gated models.",
-            "It is a fine-grained one without that permission.",
-            f"Open {_endpoint()}/settings/tokens and allow it to read the public gated"
-            " repositories that you have access to, or make one of the type Read.",
+            tr("Your token may not read gated models."),
+            tr("It is a fine-grained one without that permission."),
+            tr(
+                "Open {endpoint}/settings/tokens and allow it to read the public gated"
+                " repositories that you have access to, or make one of the type Read."
+            ).format(endpoint=_endpoint()),
         )
     if "awaiting" in message or "pending" in message:
         return AccessError(
-            f"Your request to read {model_id} waits for its owners' answer.",
-            "They decide by hand, which may take days.",
-            f"Its state is shown at {_page(model_id)}; until then take another model.",
+            tr("Your request to read {model_id} waits for its owners' answer.").format(
+                model_id=model_id
+            ),
+            tr("They decide by hand, which may take days."),
+            tr("Its state is shown at {page}; until then take another model.").format(
+                page=_page(model_id)
+            ),
         )
     if "rejected" in message:
         return AccessError(
-            f"The owners of {model_id} have refused your request to read it.",
-            "They need not say why.",
-            f"Take another model; {_page(model_id)} says whom to ask.",
+            tr("The owners of {model_id} have refused your request to read it.").format(
+                model_id=model_id
+            ),
+            tr("They need not say why."),
+            tr("Take another model; {page} says whom to ask.").format(page=_page(model_id)),
         )
     return AccessError(
-        f"You are logged in, and the licence of {model_id} is not accepted yet.",
-        "A token alone does not open a gated model.",
-        f"Open {_page(model_id)}, accept the licence with the account that the token is of, and run"
-        " the cell again.",
+        tr("You are logged in, and the licence of {model_id} is not accepted yet.").format(
+            model_id=model_id
+        ),
+        tr("A token alone does not open a gated model."),
+        tr(
+            "Open {page}, accept the licence with the account that the token is of, and run the"
+            " cell again."
+        ).format(page=_page(model_id)),
     )
 
 
 def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
     if code == "RevisionNotFound":
         return ModelError(
-            f"{model_id} has no such revision.",
-            "It was renamed or deleted, or is misspelt.",
-            f"{_page(model_id)}/commits lists them; without revision=… the newest is taken.",
+            tr("{model_id} has no such revision.").format(model_id=model_id),
+            tr("It was renamed or deleted, or is misspelt."),
+            tr("{page}/commits lists them; without revision=… the newest is taken.").format(
+                page=_page(model_id)
+            ),
         )
     if code == "EntryNotFound":
         return ModelError(
-            f"{model_id} lacks a file that every model has.",
-            "It is no model for transformers, perhaps a GGUF file or an adapter.",
-            f"See what it is at {_page(model_id)}.",
+            tr("{model_id} lacks a file that every model has.").format(model_id=model_id),
+            tr("It is no model for transformers, perhaps a GGUF file or an adapter."),
+            tr("See what it is at {page}.").format(page=_page(model_id)),
         )
-    return _no_such_model(model_id, " If it is private, your account is not among its members.")
+    return _no_such_model(model_id, tr("If it is private, your account is not among its members."))
 
 
 def _no_such_model(model_id: str, private: str) -> ModelError:
     return ModelError(
-        f"The Hub has no model {model_id} that you may see.",
-        f"The id is misspelt, or the model was removed.{private}",
-        f"Look for it at {_endpoint()}/models.",
+        tr("The Hub has no model {model_id} that you may see.").format(model_id=model_id),
+        _paragraph(tr("The id is misspelt, or the model was removed."), private),
+        tr("Look for it at {endpoint}/models.").format(endpoint=_endpoint()),
     )
 
 
@@ -257,7 +289,7 @@ def _check_token() -> None:
     """Refuse a token that cannot be one: in a header it would be printed by the client's error."""
     from local_pipelines.credentials import clean_token
 
-    clean_token(_token() or "", "HF_TOKEN or the token file")
+    clean_token(_token() or "", tr("HF_TOKEN or the token file"))
 
 
 def _token() -> str | None:

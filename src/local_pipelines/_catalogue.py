@@ -11,6 +11,8 @@ from typing import overload
 
 from local_pipelines import _checkpoint
 from local_pipelines._checkpoint import Shape
+from local_pipelines._columns import align
+from local_pipelines._messages import mark, tr
 from local_pipelines.errors import ModelError
 
 __all__ = ["Catalogue", "CatalogueEntry", "catalogue", "gigabytes", "pocket_folder"]
@@ -67,13 +69,10 @@ class Catalogue(Sequence[CatalogueEntry]):
         return next((entry for entry in self._entries if entry.id == model_id), None)
 
     def __repr__(self) -> str:
-        rows = [_HEADINGS, *map(_row, self._entries)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-        return "\n".join(lines)
+        return align([_headings(), *map(_row, self._entries)])
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(text)}</th>" for text in _HEADINGS)
+        head = "".join(f"<th>{escape(text)}</th>" for text in _headings())
         body = "".join(
             "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in _row(entry)) + "</tr>"
             for entry in self._entries
@@ -81,20 +80,30 @@ class Catalogue(Sequence[CatalogueEntry]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-_HEADINGS = ("MODEL_ID", "parameters", "download", "chat", "gated", "licence", "languages", "note")
+def _headings() -> tuple[str, ...]:
+    return (
+        "MODEL_ID",
+        tr("parameters"),
+        tr("download"),
+        tr("chat"),
+        tr("gated"),
+        tr("licence"),
+        tr("languages"),
+        tr("note"),
+    )
 
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
-    download = "none" if entry.id == "pocket" else gigabytes(entry.download_bytes)
+    download = tr("none") if entry.id == "pocket" else gigabytes(entry.download_bytes)
     return (
         entry.id,
         "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M",
         download,
-        "yes" if entry.has_chat_template else "no",
-        "yes" if entry.gated else "no",
+        tr("yes") if entry.has_chat_template else tr("no"),
+        tr("yes") if entry.gated else tr("no"),
         entry.licence,
-        entry.languages,
-        entry.note,
+        tr(entry.languages),
+        tr(entry.note),
     )
 
 
@@ -127,9 +136,9 @@ def pocket_folder() -> Path:
     if isinstance(folder, Path) and folder.is_dir():
         return folder
     raise ModelError(
-        "The embedded model is missing from this installation.",
-        "The package was probably copied in part, or packed into a zip file.",
-        "Install it again with pip, or name another model.",
+        tr("The embedded model is missing from this installation."),
+        tr("The package was probably copied in part, or packed into a zip file."),
+        tr("Install it again with pip, or name another model."),
     )
 
 
@@ -153,7 +162,7 @@ def _pocket() -> CatalogueEntry:
         gated=False,
         licence="mit",
         languages="en, fr, es, zh",
-        note="Comes with the course; knows a small world by heart and answers at once.",
+        note=mark("Comes with the course; knows a small world by heart and answers at once."),
     )
 
 
@@ -173,7 +182,7 @@ _HUB = (
         gated=False,
         licence="mit",
         languages="en",
-        note="The classic: continues a text, answers no questions.",
+        note=mark("The classic: continues a text, answers no questions."),
     ),
     CatalogueEntry(
         id="HuggingFaceTB/SmolLM2-135M-Instruct",
@@ -184,7 +193,7 @@ _HUB = (
         gated=False,
         licence="apache-2.0",
         languages="en",
-        note="The smallest that chats; a good first download.",
+        note=mark("The smallest that chats; a good first download."),
     ),
     CatalogueEntry(
         id="Qwen/Qwen2.5-0.5B-Instruct",
@@ -194,8 +203,8 @@ _HUB = (
         has_chat_template=True,
         gated=False,
         licence="apache-2.0",
-        languages="29 languages",
-        note="Small and multilingual.",
+        languages=mark("29 languages"),
+        note=mark("Small and multilingual."),
     ),
     CatalogueEntry(
         id="google/gemma-3-1b-it",
@@ -207,7 +216,7 @@ _HUB = (
         gated=True,
         licence="gemma",
         languages="en",
-        note="Gated: accept Google's terms on its page first.",
+        note=mark("Gated: accept Google's terms on its page first."),
     ),
     CatalogueEntry(
         id="meta-llama/Llama-3.2-1B-Instruct",
@@ -218,7 +227,7 @@ _HUB = (
         gated=True,
         licence="llama3.2",
         languages="en, de, fr, it, pt, hi, es, th",
-        note="Gated: ask for access on its page first.",
+        note=mark("Gated: ask for access on its page first."),
     ),
     CatalogueEntry(
         id="HuggingFaceTB/SmolLM2-1.7B-Instruct",
@@ -229,7 +238,7 @@ _HUB = (
         gated=False,
         licence="apache-2.0",
         languages="en",
-        note="Good answers on a laptop with 8 GB.",
+        note=mark("Good answers on a laptop with 8 GB."),
     ),
     CatalogueEntry(
         id="bigscience/bloom-1b7",
@@ -239,8 +248,8 @@ _HUB = (
         has_chat_template=False,
         gated=False,
         licence="bigscience-bloom-rail-1.0",
-        languages="48 languages",
-        note="Continues a text in many languages, answers no questions.",
+        languages=mark("48 languages"),
+        note=mark("Continues a text in many languages, answers no questions."),
     ),
     CatalogueEntry(
         id="microsoft/Phi-3-mini-4k-instruct",
@@ -251,6 +260,6 @@ _HUB = (
         gated=False,
         licence="mit",
         languages="en, fr",
-        note="The best answers of this list; wants a GPU or patience.",
+        note=mark("The best answers of this list; wants a GPU or patience."),
     ),
 )

@@ -11,14 +11,18 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from local_pipelines import _front_end
+from local_pipelines._columns import columns, pad
 from local_pipelines._conversation import Conversation, Turn
+from local_pipelines._messages import tr
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
 __all__ = ["ChatBox"]
 
-_YOU, _MODEL = "You", "Model"
+
+def _who(kind: str) -> str:
+    return tr("You") if kind == "you" else tr("Model")
 
 
 class ChatBox:
@@ -111,20 +115,21 @@ class ChatBox:
     # --- showing itself -------------------------------------------------------------------------
 
     def _said(self) -> list[tuple[str, str]]:
-        said = [(_MODEL, self._greeting)] if self._greeting else []
+        you, model = _who("you"), _who("model")
+        said = [(model, self._greeting)] if self._greeting else []
         for turn in self._conversation.turns:
-            said += [(_YOU, turn.question)]
-            said += [(_MODEL, text) for text in (turn.answer.strip(), _remark(turn)) if text]
+            said += [(you, turn.question)]
+            said += [(model, text) for text in (turn.answer.strip(), _remark(turn)) if text]
         return said
 
     def __repr__(self) -> str:
         rows = self._said()
         if not rows:
-            return "chat box: ask(…) asks a question; in a browser it is a box to type in"
-        width = max(len(_YOU), len(_MODEL)) + 2
+            return tr("chat box: ask(…) asks a question; in a browser it is a box to type in")
+        heads = {who: tr("{who}:").format(who=who) for who in (_who("you"), _who("model"))}
+        width = max(map(columns, heads.values())) + 1
         return "\n".join(
-            f"{who + ':':<{width}}{text.replace(chr(10), chr(10) + ' ' * width)}"
-            for who, text in rows
+            pad(heads[who], width) + text.replace("\n", "\n" + " " * width) for who, text in rows
         )
 
     def _table(self) -> str:
@@ -147,7 +152,7 @@ class ChatBox:
 
 def _remark(turn: Turn) -> str:
     """What is to be said about an answer besides its text."""
-    return {"failed": turn.error, "stopped": "(stopped)"}.get(turn.state, "")
+    return {"failed": turn.error, "stopped": tr("(stopped)")}.get(turn.state, "")
 
 
 class _Follower:
@@ -190,7 +195,10 @@ class _View:
 
         self._box, self._conversation, self._greeting = box, conversation, greeting
         self._lock = threading.RLock()
-        self._entry = _Entry(f"Ask something, such as: {example}" if example else "", self._send)
+        self._entry = _Entry(
+            tr("Ask something, such as: {example}").format(example=example) if example else "",
+            self._send,
+        )
         self._turns = ipywidgets.VBox()
         self._turns.add_class("lp-turns")
         self._log = ipywidgets.Box([self._turns], tabbable=True)
@@ -198,9 +206,11 @@ class _View:
         self._status = ipywidgets.HTML()
         self._status.add_class("lp-status")
         self._buttons = {
-            "Send": _button("Send", "Send the question (Enter)", self._entry.send, "primary"),
-            "Stop": _button("Stop", "Stop the answer", self._stop),
-            "Clear": _button("Clear", "Forget the conversation", self._clear),
+            "Send": _button(
+                tr("Send"), tr("Send the question (Enter)"), self._entry.send, "primary"
+            ),
+            "Stop": _button(tr("Stop"), tr("Stop the answer"), self._stop),
+            "Clear": _button(tr("Clear"), tr("Forget the conversation"), self._clear),
         }
         row = ipywidgets.HBox([self._entry.widget, *self._buttons.values()])
         row.add_class("lp-row")
@@ -287,7 +297,7 @@ class _Entry:
         self._entered = float("-inf")
         self._lock = threading.RLock()
         self.widget = ipywidgets.Text(
-            description="Your question", placeholder=placeholder, continuous_update=False
+            description=tr("Your question"), placeholder=placeholder, continuous_update=False
         )
         self.widget.add_class("lp-entry")
         self.widget.on_msg(self._on_message)
@@ -335,7 +345,7 @@ def _button(text: str, tooltip: str, act: Callable[[], None], style: str = "") -
 
 
 def _bubble(kind: str, text: str, remark: str = "", remark_kind: str = "") -> str:
-    who = _YOU if kind == "you" else _MODEL
+    who = escape(_who(kind))
     body = f'<div class="lp-text" dir="auto">{escape(text)}</div>' if text else ""
     note = f'<div class="lp-remark {remark_kind}">{escape(remark)}</div>' if remark else ""
     return f'<div class="lp-bubble lp-{kind}"><div class="lp-who">{who}</div>{body}{note}</div>'
@@ -344,9 +354,9 @@ def _bubble(kind: str, text: str, remark: str = "", remark_kind: str = "") -> st
 def _page(turn: Turn, number: int) -> str:
     answer = ""
     if turn.answer or turn.state != "running":
-        remark = _remark(turn) if turn.answer or turn.state != "done" else "(no text)"
+        remark = _remark(turn) if turn.answer or turn.state != "done" else tr("(no text)")
         answer = _bubble("model", turn.answer.strip(), remark, f"lp-{turn.state}")
-    label = f"Question {number} and its answer"
+    label = escape(tr("Question {number} and its answer").format(number=number))
     return f'<div role="group" aria-label="{label}">{_bubble("you", turn.question)}{answer}</div>'
 
 
@@ -355,11 +365,15 @@ def _status(turn: Turn | None) -> str:
     if turn is None:
         return ""
     if turn.state == "running":
-        text = "Stopping …" if turn.halt.is_set() else "Answering …"
+        text = escape(tr("Stopping …") if turn.halt.is_set() else tr("Answering …"))
         return f'<span role="status" class="lp-busy">{text}</span>'
-    said = {"done": "The answer", "stopped": "Stopped after", "failed": "The answer failed"}
-    text = turn.error if turn.state == "failed" else turn.answer
-    return f'<span role="alert" class="lp-unseen">{said[turn.state]}: {escape(text)}</span>'
+    said = {
+        "done": tr("The answer: {text}"),
+        "stopped": tr("Stopped after: {text}"),
+        "failed": tr("The answer failed: {text}"),
+    }
+    text = said[turn.state].format(text=turn.error if turn.state == "failed" else turn.answer)
+    return f'<span role="alert" class="lp-unseen">{escape(text)}</span>'
 
 
 # The log is turned upside down, and its only child is not: a browser then keeps it at its end while
@@ -393,7 +407,7 @@ _CSS = """
   position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
 }
 & .lp-entry input::placeholder { color: var(--lp-faint); opacity: 1; }
-& .lp-row button { flex: 0 0 auto; width: 5em; }
+& .lp-row button { flex: 0 0 auto; min-width: 5em; width: auto; }
 @keyframes lp-busy { 50% { opacity: .35; } }
 @media (prefers-reduced-motion: no-preference) {
   & .lp-busy { animation: lp-busy 1.4s ease-in-out infinite; }
@@ -403,5 +417,7 @@ _CSS = """
 
 def default_questions(*, remembers: bool) -> Sequence[str]:
     """Two questions that the embedded model can answer; the second leans on the first."""
-    second = "And of Japan?" if remembers else "What is the capital of Japan?"
-    return ("What is the capital of France?", second)
+    # Translators: as the embedded model has learnt to be asked, with plain blanks.
+    second = tr("And of Japan?") if remembers else tr("What is the capital of Japan?")
+    # Translators: as the embedded model has learnt to be asked, with plain blanks.
+    return (tr("What is the capital of France?"), second)

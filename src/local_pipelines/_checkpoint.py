@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._messages import ntr, tr
 from local_pipelines.errors import ModelError
 
 __all__ = [
@@ -135,28 +136,44 @@ def _shards(index: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"{index} cannot be read as an index of weight files.",
-            "It was probably cut off on its way.",
-            "Delete the folder and fetch the model again.",
+            tr("{index} cannot be read as an index of weight files.").format(index=index),
+            tr("It was probably cut off on its way."),
+            tr("Delete the folder and fetch the model again."),
         ) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ModelError(
-            f"{index.parent} lacks the weight file {missing[0]}{more}, of {len(names)}.",
-            "The model was probably copied or downloaded only in part.",
-            f"Add the missing file{'s' if more else ''}, or fetch the model again.",
+            _what_is_missing(index.parent, missing, len(names)),
+            tr("The model was probably copied or downloaded only in part."),
+            ntr(
+                "Add the missing file, or fetch the model again.",
+                "Add the missing files, or fetch the model again.",
+                len(missing),
+            ),
         )
     return [index.parent / name for name in names]
+
+
+def _what_is_missing(folder: Path, missing: list[str], total: int) -> str:
+    more = len(missing) - 1
+    if not more:
+        return tr("{folder} lacks the weight file {name}, of {total}.").format(
+            folder=folder, name=missing[0], total=total
+        )
+    return ntr(
+        "{folder} lacks the weight file {name} and {more} more, of {total}.",
+        "{folder} lacks the weight file {name} and {more} more, of {total}.",
+        more,
+    ).format(folder=folder, name=missing[0], more=more, total=total)
 
 
 def _openvino(folder: Path) -> list[Path]:
     weights = folder / "openvino_model.bin"
     if not weights.is_file():
         raise ModelError(
-            f"{folder} has openvino_model.xml without openvino_model.bin.",
-            "The first describes the model, the second holds its weights.",
-            "Copy both, or export the model again.",
+            tr("{folder} has openvino_model.xml without openvino_model.bin.").format(folder=folder),
+            tr("The first describes the model, the second holds its weights."),
+            tr("Copy both, or export the model again."),
         )
     return [weights]
 
@@ -164,35 +181,41 @@ def _openvino(folder: Path) -> list[Path]:
 def _no_config(folder: Path) -> ModelError:
     if (folder / "adapter_config.json").is_file():
         return ModelError(
-            f"{folder} is an adapter (LoRA), not a model.",
-            "An adapter only changes another model, which adapter_config.json names.",
-            "Merge the two with peft's `merge_and_unload()`, or name the other model.",
+            tr("{folder} is an adapter (LoRA), not a model.").format(folder=folder),
+            tr("An adapter only changes another model, which adapter_config.json names."),
+            tr("Merge the two with peft's `merge_and_unload()`, or name the other model."),
         )
     return ModelError(
-        f"{folder} is no model: it has no config.json.",
-        "A model is a folder with config.json, weights and tokenizer files side by side.",
-        "Name the folder that holds config.json.",
+        tr("{folder} is no model: it has no config.json.").format(folder=folder),
+        tr("A model is a folder with config.json, weights and tokenizer files side by side."),
+        tr("Name the folder that holds config.json."),
     )
 
 
 def _no_weights(folder: Path) -> ModelError:
     if any(folder.glob("pytorch_model*.bin")):
         return ModelError(
-            f"{folder} has its weights only as .bin files, not as safetensors.",
-            "Such a file is a Python pickle, which can run anything when it is opened.",
-            "Take a copy with *.safetensors; if you trust this one, load it with transformers and"
-            " call save_pretrained() on it, which writes safetensors.",
+            tr("{folder} has its weights only as .bin files, not as safetensors.").format(
+                folder=folder
+            ),
+            tr("Such a file is a Python pickle, which can run anything when it is opened."),
+            tr(
+                "Take a copy with *.safetensors; if you trust this one, load it with transformers"
+                " and call save_pretrained() on it, which writes safetensors."
+            ),
         )
     if others := sorted(file.name for file in folder.glob("*.safetensors")):
         return ModelError(
-            f"{folder} has {others[0]} but no model.safetensors and no index of its parts.",
-            "transformers finds weights by these names only.",
-            "Add model.safetensors.index.json, or fetch the model again.",
+            tr("{folder} has {file} but no model.safetensors and no index of its parts.").format(
+                folder=folder, file=others[0]
+            ),
+            tr("transformers finds weights by these names only."),
+            tr("Add model.safetensors.index.json, or fetch the model again."),
         )
     return ModelError(
-        f"{folder} has config.json but no weights.",
-        "Neither model.safetensors nor openvino_model.xml lies beside it.",
-        "Fetch the model again, weights included.",
+        tr("{folder} has config.json but no weights.").format(folder=folder),
+        tr("Neither model.safetensors nor openvino_model.xml lies beside it."),
+        tr("Fetch the model again, weights included."),
     )
 
 
@@ -215,9 +238,11 @@ def _read_header(file: Path) -> dict[str, Any]:
         raise _not_safetensors(file) from error
     if 8 + length + end > file.stat().st_size:
         raise ModelError(
-            f"{file} is cut off: its header announces more than the file holds.",
-            "It was probably copied or downloaded only in part.",
-            "Delete it and fetch it again.",
+            tr("{file} is cut off: its header announces more than the file holds.").format(
+                file=file
+            ),
+            tr("It was probably copied or downloaded only in part."),
+            tr("Delete it and fetch it again."),
         )
     return header
 
@@ -226,12 +251,12 @@ def _not_safetensors(file: Path) -> ModelError:
     with suppress(OSError), file.open("rb") as stream:
         if stream.read(11) == b"version htt":
             return ModelError(
-                f"{file} is a placeholder of Git LFS, not the weights.",
-                "The repository was cloned without Git LFS.",
-                "Run `git lfs pull` in the folder.",
+                tr("{file} is a placeholder of Git LFS, not the weights.").format(file=file),
+                tr("The repository was cloned without Git LFS."),
+                tr("Run `git lfs pull` in the folder."),
             )
     return ModelError(
-        f"{file} is no safetensors file, or a damaged one.",
-        "Its header cannot be read.",
-        "Delete it and fetch it again.",
+        tr("{file} is no safetensors file, or a damaged one.").format(file=file),
+        tr("Its header cannot be read."),
+        tr("Delete it and fetch it again."),
     )

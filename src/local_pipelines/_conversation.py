@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_origin
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import LocalPipelinesError, ParameterError
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class Conversation:
             self._chain: Runnable[Any, Any] = coerce_to_runnable(chain)
         except TypeError:
             raise ParameterError(
-                f"A {type(chain).__name__} is no chain.",
-                next_step="Give a model, a chain such as `prompt | llm`, or a function.",
+                tr("A {kind} is no chain.").format(kind=type(chain).__name__),
+                next_step=tr("Give a model, a chain such as `prompt | llm`, or a function."),
             ) from None
         self.remembers, self._pack = _input_of(self._chain)
         self.turns: list[Turn] = []
@@ -85,13 +86,14 @@ class Conversation:
         """
         if not isinstance(question, str) or not question.strip():
             raise ParameterError(
-                f"{question!r} is no question.", next_step="Write a text in quotes."
+                tr("{question!r} is no question.").format(question=question),
+                next_step=tr("Write a text in quotes."),
             )
         with self._lock:
             if self._running():
                 raise ParameterError(
-                    "The last question is still being answered.",
-                    next_step="Wait for it, or stop it first.",
+                    tr("The last question is still being answered."),
+                    next_step=tr("Wait for it, or stop it first."),
                 )
             turn = Turn(_clean(question.strip()))
             self.turns.append(turn)
@@ -254,11 +256,11 @@ def _input_of_prompt(prompt: BasePromptTemplate[Any]) -> tuple[bool, _Pack]:
         case [history], [text]:
             return True, lambda past, question: {history: _messages(past), text: question}
     raise ParameterError(
-        f"The chain's prompt asks for {', '.join(names) or 'nothing'}.",
-        "A conversation gives it one text, one list of messages, or one of each.",
-        "Fill in the others before: prompt.partial(name=value)."
+        tr("The chain's prompt asks for {names}.").format(names=", ".join(names) or tr("nothing")),
+        tr("A conversation gives it one text, one list of messages, or one of each."),
+        tr("Fill in the others before: prompt.partial(name=value).")
         if names
-        else "Put the question into it: {question}.",
+        else tr("Put the question into it: {question}."),
     )
 
 

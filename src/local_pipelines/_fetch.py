@@ -19,6 +19,7 @@ from typing import Any
 from local_pipelines import _checkpoint
 from local_pipelines._access import ask, check_access, explain_refusal, is_passing
 from local_pipelines._catalogue import gigabytes
+from local_pipelines._messages import tr
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 
 __all__ = ["damaged_file", "fetch_model", "is_damaged"]
@@ -89,10 +90,12 @@ def damaged_file(folder: Path) -> str | None:
 def is_damaged(model_id: str, file: str) -> ModelError:
     """Make the error that names a damaged file and the command that repairs it."""
     return ModelError(
-        f"The file {file} of {model_id} is damaged.",
-        "It has the right size and wrong bytes, so the download looked complete.",
-        f"Fetch it again with `hf download {model_id} {file} --force-download`, then run the cell"
-        " again.",
+        tr("The file {file} of {model_id} is damaged.").format(file=file, model_id=model_id),
+        tr("It has the right size and wrong bytes, so the download looked complete."),
+        tr(
+            "Fetch it again with `hf download {model_id} {file} --force-download`, then run the"
+            " cell again."
+        ).format(model_id=model_id, file=file),
     )
 
 
@@ -137,11 +140,11 @@ def _choose_weights(model_id: str, files: Mapping[str, _File]) -> dict[str, _Fil
     if _INDEX in files and parts:
         return parts
     raise ModelError(
-        f"{model_id} has no weights in the safetensors format.",
-        "Its .bin files are Python pickles, which can run anything when they are opened."
+        tr("{model_id} has no weights in the safetensors format.").format(model_id=model_id),
+        tr("Its .bin files are Python pickles, which can run anything when they are opened.")
         if any(name.endswith(".bin") for name in files)
-        else "It is no model for transformers, perhaps a GGUF file or an adapter.",
-        "Take a model with model.safetensors.",
+        else tr("It is no model for transformers, perhaps a GGUF file or an adapter."),
+        tr("Take a model with model.safetensors."),
     )
 
 
@@ -153,9 +156,11 @@ def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
         raise is_damaged(model_id, index.name) from None
     if not named <= set(names):
         raise ModelError(
-            f"The index of {model_id} names weight files that the model does not have.",
-            "It is broken, or meant to read other files of this machine.",
-            "Take another model, or another revision.",
+            tr("The index of {model_id} names weight files that the model does not have.").format(
+                model_id=model_id
+            ),
+            tr("It is broken, or meant to read other files of this machine."),
+            tr("Take another model, or another revision."),
         )
 
 
@@ -163,10 +168,14 @@ def _check_disk(model_id: str, size: int) -> None:
     free = _disk_free()
     if free is not None and size > free:
         raise CacheError(
-            f"{model_id} does not fit on the disk: it takes {gigabytes(size)} and"
-            f" {gigabytes(free)} are free.",
-            f"Downloads go to {_cache()}.",
-            "Free some space, or set HF_HOME to a folder on another disk and restart the kernel.",
+            tr("{model_id} does not fit on the disk: it takes {size} and {free} are free.").format(
+                model_id=model_id, size=gigabytes(size), free=gigabytes(free)
+            ),
+            tr("Downloads go to {cache}.").format(cache=_cache()),
+            tr(
+                "Free some space, or set HF_HOME to a folder on another disk and restart the"
+                " kernel."
+            ),
         )
 
 
@@ -205,23 +214,31 @@ def _may_pass(error: Exception) -> bool:
 def _explain_download(model_id: str, file: _File, error: Exception | None) -> Exception:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return CacheError(
-            f"The disk is full: {file.name} of {model_id} takes {gigabytes(file.size)}.",
-            f"Downloads go to {_cache()}; the files before it are whole and stay.",
-            "Free some space and run the cell again.",
+            tr("The disk is full: {name} of {model_id} takes {size}.").format(
+                name=file.name, model_id=model_id, size=gigabytes(file.size)
+            ),
+            tr("Downloads go to {cache}; the files before it are whole and stay.").format(
+                cache=_cache()
+            ),
+            tr("Free some space and run the cell again."),
         )
     if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EROFS}:
         return CacheError(
-            f"The download of {model_id} cannot be kept in {_cache()}.",
+            tr("The download of {model_id} cannot be kept in {cache}.").format(
+                model_id=model_id, cache=_cache()
+            ),
             f"{error.strerror}.",
-            "Set HF_HOME to a folder that you may write to, and restart the kernel.",
+            tr("Set HF_HOME to a folder that you may write to, and restart the kernel."),
         )
     if error is None or isinstance(error, LocalPipelinesError):
         return error or AssertionError("unreachable")
     if is_passing(error) or isinstance(error, TimeoutError):
         return OfflineError(
-            f"The download of {file.name} of {model_id} broke off {len(PAUSES) + 1} times.",
-            f"The connection or the Hub has a fault ({type(error).__name__}).",
-            "Run the cell again: the files before it are whole and stay, this one starts anew.",
+            tr("The download of {name} of {model_id} broke off {number} times.").format(
+                name=file.name, model_id=model_id, number=len(PAUSES) + 1
+            ),
+            tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),
+            tr("Run the cell again: the files before it are whole and stay, this one starts anew."),
         )
     return explain_refusal(model_id, error)
 
@@ -258,9 +275,11 @@ def _watched(model_id: str, name: str) -> Iterator[None]:
 
 def _stands_still(model_id: str, name: str) -> OfflineError:
     return OfflineError(
-        f"The download of {name} of {model_id} all but stands still.",
-        f"Less than 10 MB came in {STANDSTILL:g} seconds.",
-        "Try again on a faster connection; the files before it are whole and stay.",
+        tr("The download of {name} of {model_id} all but stands still.").format(
+            name=name, model_id=model_id
+        ),
+        tr("Less than 10 MB came in {standstill:g} seconds.").format(standstill=STANDSTILL),
+        tr("Try again on a faster connection; the files before it are whole and stay."),
     )
 
 

@@ -24,7 +24,9 @@ from packaging.version import InvalidVersion, Version
 
 from local_pipelines import _checkpoint
 from local_pipelines._catalogue import gigabytes
-from local_pipelines.errors import LocalPipelinesError
+from local_pipelines._columns import align
+from local_pipelines._messages import tr
+from local_pipelines.errors import ExportError
 
 __all__ = [
     "MANIFEST",
@@ -47,10 +49,6 @@ _TOKENIZER = tuple(
 _READABLE_IR = {"10", "11"}
 _TOOLS = ("openvino", "openvino-tokenizers", "optimum-intel", "nncf", "transformers", "torch")
 _SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
-
-
-class ExportError(LocalPipelinesError, OSError):
-    """A model cannot be exported to that folder, or what lies there is no usable export."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -85,21 +83,37 @@ class Export:
         precision = self.weight_format
         if self.weight_format == "int4" and self.group_size is not None:
             precision += f", {_groups(self.group_size)}"
-        tokenizer = "converted" if self.has_tokenizer else "not converted: not for OpenVINO GenAI"
-        template = "with" if self.has_chat_template else "without"
         made_with = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return [
-            ("model", self.model + (f" at {self.revision[:7]}" if self.revision else "")),
-            ("weights", f"{precision}, {gigabytes(self.weights)}"),
-            ("on disk", gigabytes(self.size)),
-            ("tokenizer", f"{tokenizer}, {template} chat template"),
-            ("made with", made_with or "unknown versions"),
+            (tr("model"), self._model_line()),
+            (tr("weights"), f"{precision}, {gigabytes(self.weights)}"),
+            (tr("on disk"), gigabytes(self.size)),
+            (tr("tokenizer"), self._tokenizer_line()),
+            (tr("made with"), made_with or tr("unknown versions")),
         ]
+
+    def _model_line(self) -> str:
+        if not self.revision:
+            return self.model
+        return tr("{model} at {revision}").format(model=self.model, revision=self.revision[:7])
+
+    def _tokenizer_line(self) -> str:
+        if self.has_tokenizer:
+            return (
+                tr("converted, with chat template")
+                if self.has_chat_template
+                else tr("converted, without chat template")
+            )
+        return (
+            tr("not converted: not for OpenVINO GenAI, with chat template")
+            if self.has_chat_template
+            else tr("not converted: not for OpenVINO GenAI, without chat template")
+        )
 
     def __repr__(self) -> str:
         rows = [(name, text) for name, text in self._rows() if text]
-        lines = (f"  {name:<11}{text}" for name, text in rows)
-        return "\n".join([f"OpenVINO model in {self.folder.name}", *lines])
+        head = tr("OpenVINO model in {folder}").format(folder=self.folder.name)
+        return f"{head}\n{align(rows, indent=2)}"
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -107,12 +121,13 @@ class Export:
             for name, text in self._rows()
             if text
         )
-        head = f"OpenVINO model in <code>{escape(self.folder.name)}</code>"
+        code = f"<code>{escape(self.folder.name)}</code>"
+        head = escape(tr("OpenVINO model in {folder}")).format(folder=code)
         return f"<p>{head}</p><table><tbody>{rows}</tbody></table>"
 
 
 def _groups(size: int) -> str:
-    return "one group a row" if size == -1 else f"groups of {size}"
+    return tr("one group a row") if size == -1 else tr("groups of {size}").format(size=size)
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -134,9 +149,11 @@ def read_export(folder: str | os.PathLike[str]) -> Export:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise ExportError(
-            f"There is no folder {folder}.",
-            f"It was looked for in {Path.cwd()}." if not folder.is_absolute() else "",
-            "Make it with export_openvino(model_id, folder), or correct the path.",
+            tr("There is no folder {folder}.").format(folder=folder),
+            tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
+            if not folder.is_absolute()
+            else "",
+            tr("Make it with export_openvino(model_id, folder), or correct the path."),
         )
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
@@ -186,11 +203,11 @@ def _check_files(folder: Path, manifest: dict[str, Any] | None) -> None:
     for name in (*_MODEL, "config.json", *sizes):
         if not (folder / name).is_file():
             raise ExportError(
-                f"{folder} lacks the file {name}.",
-                "It was probably copied or downloaded only in part."
+                tr("{folder} lacks the file {name}.").format(folder=folder, name=name),
+                tr("It was probably copied or downloaded only in part.")
                 if (folder / _MODEL[0]).is_file() or manifest
-                else "A folder that OpenVINO loads holds openvino_model.xml.",
-                "Copy it again, or delete the folder and export the model again.",
+                else tr("A folder that OpenVINO loads holds openvino_model.xml."),
+                tr("Copy it again, or delete the folder and export the model again."),
             )
     for name, size in sizes.items():
         if name in _MODEL and (folder / name).stat().st_size != size:
@@ -199,9 +216,9 @@ def _check_files(folder: Path, manifest: dict[str, Any] | None) -> None:
 
 def _is_cut_off(folder: Path, name: str) -> ExportError:
     return ExportError(
-        f"{folder / name} has not the size it had when it was exported.",
-        "It was probably copied only in part, or something has written over it.",
-        "Copy it again, or delete the folder and export the model again.",
+        tr("{file} has not the size it had when it was exported.").format(file=folder / name),
+        tr("It was probably copied only in part, or something has written over it."),
+        tr("Copy it again, or delete the folder and export the model again."),
     )
 
 
@@ -263,26 +280,34 @@ def _check_readable(folder: Path, made_with: str) -> None:
         head = stream.read(2000)
     if not (match := re.search(r'<net [^>]*\bversion="(\d+)"', head)):
         raise ExportError(
-            f"{folder / _MODEL[0]} does not describe a model.",
-            "It is damaged, or was made by something else.",
-            "Delete the folder and export the model again.",
+            tr("{file} does not describe a model.").format(file=folder / _MODEL[0]),
+            tr("It is damaged, or was made by something else."),
+            tr("Delete the folder and export the model again."),
         )
     if match[1] not in _READABLE_IR:
         raise ExportError(
-            f"The model in {folder} is in version {match[1]} of OpenVINO's file format, which"
-            " OpenVINO no longer reads."
+            tr(
+                "The model in {folder} is in version {version} of OpenVINO's file format, which"
+                " OpenVINO no longer reads."
+            ).format(folder=folder, version=match[1])
             if int(match[1]) < 10
-            else f"The model in {folder} is in version {match[1]} of OpenVINO's file format, which"
-            " is newer than this course.",
-            next_step="Delete the folder and export the model again.",
+            else tr(
+                "The model in {folder} is in version {version} of OpenVINO's file format,"
+                " which is newer than this course."
+            ).format(folder=folder, version=match[1]),
+            next_step=tr("Delete the folder and export the model again."),
         )
     here = tool_versions().get("openvino", "")
     if _is_newer(made_with, here):
         raise ExportError(
-            f"The model in {folder} was made by OpenVINO {made_with}, and {here} is installed.",
-            "An older OpenVINO may not know what a newer one writes.",
-            'Run `install_packages("openvino")` with a newer course, or delete the folder and'
-            " export the model again.",
+            tr(
+                "The model in {folder} was made by OpenVINO {made_with}, and {here} is installed."
+            ).format(folder=folder, made_with=made_with, here=here),
+            tr("An older OpenVINO may not know what a newer one writes."),
+            tr(
+                'Run `install_packages("openvino")` with a newer course, or delete the folder and'
+                " export the model again."
+            ),
         )
 
 

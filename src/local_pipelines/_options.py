@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from local_pipelines._messages import listed, tr
 from local_pipelines.errors import CredentialError, ParameterError
 
 __all__ = [
@@ -73,9 +74,9 @@ def check_no_token(options: Mapping[str, Any] | None) -> None:
     for name, value in (options or {}).items():
         if name in _TOKEN_NAMES and not isinstance(value, bool | None):
             raise CredentialError(
-                f"A token ({name}=…) is no option of a model here.",
-                "It would show up in outputs, logs and traces.",
-                "Run `login()`, or set HF_TOKEN.",
+                tr("A token ({name}=…) is no option of a model here.").format(name=name),
+                tr("It would show up in outputs, logs and traces."),
+                tr("Run `login()`, or set HF_TOKEN."),
             )
 
 
@@ -93,24 +94,24 @@ def check_model_kwargs(model_kwargs: Mapping[str, Any] | None) -> None:
         return
     here = {name: (model_kwargs or {})[name] for name in misplaced}
     raise ParameterError(
-        f"{_listed(misplaced)} in model_kwargs would not work.",
-        "model_kwargs are for loading a model; how it generates stands in pipeline_kwargs.",
+        tr("{names} in model_kwargs would not work.").format(names=listed(misplaced)),
+        tr("model_kwargs are for loading a model; how it generates stands in pipeline_kwargs."),
         _instead(here),
     )
 
 
 def _instead(options: Mapping[str, Any]) -> str:
     if "stop" in options or "stop_sequence" in options:
-        return 'Write llm.bind(stop=["\\n\\n"]).'
+        return tr('Write llm.bind(stop=["\\n\\n"]).')
     if "skip_prompt" in options:
-        return f"Write llm.bind(skip_prompt={options['skip_prompt']!r})."
+        return tr("Write llm.bind(skip_prompt={value!r}).").format(value=options["skip_prompt"])
     kwargs = dict(options)
     if kwargs.get("temperature") == 0:
         del kwargs["temperature"]
         kwargs["do_sample"] = False
     if isinstance(length := kwargs.pop("max_length", None), int):
         kwargs.setdefault("max_new_tokens", length)
-    return f"Write pipeline_kwargs={kwargs!r}."
+    return tr("Write pipeline_kwargs={kwargs!r}.").format(kwargs=kwargs)
 
 
 def check_generation_options(options: Mapping[str, Any]) -> None:
@@ -130,9 +131,9 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
         idle = sorted(name for name in SAMPLING_OPTIONS & set(options) if _means(options, name))
         if idle:
             raise ParameterError(
-                f"{_listed(idle)} would have no effect with do_sample=False.",
-                "Without sampling the model always takes the most probable token.",
-                "Write do_sample=True, or leave out what has no effect.",
+                tr("{names} would have no effect with do_sample=False.").format(names=listed(idle)),
+                tr("Without sampling the model always takes the most probable token."),
+                tr("Write do_sample=True, or leave out what has no effect."),
             )
 
 
@@ -145,16 +146,20 @@ def _check_length(options: Mapping[str, Any]) -> None:
     length, new = options.get("max_length"), options.get("max_new_tokens")
     if length is not None and new is not None:
         raise ParameterError(
-            f"max_length={length!r} and max_new_tokens={new!r} contradict each other.",
-            "max_length counts the prompt too, max_new_tokens only the answer.",
-            f"Write max_new_tokens={new!r} alone.",
+            tr("max_length={length!r} and max_new_tokens={new!r} contradict each other.").format(
+                length=length, new=new
+            ),
+            tr("max_length counts the prompt too, max_new_tokens only the answer."),
+            tr("Write max_new_tokens={new!r} alone.").format(new=new),
         )
     for name, value in (("max_length", length), ("max_new_tokens", new)):
         whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
         if value is not None and not whole:
             raise ParameterError(
-                f"{name}={value!r} cannot work: it is a whole number from 1 upward.",
-                next_step=f"Write {name}=64.",
+                tr("{name}={value!r} cannot work: it is a whole number from 1 upward.").format(
+                    name=name, value=value
+                ),
+                next_step=tr("Write {name}=64.").format(name=name),
             )
 
 
@@ -165,14 +170,18 @@ def _check_temperature(options: Mapping[str, Any]) -> None:
     number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
     if not number or temperature < 0:
         raise ParameterError(
-            f"temperature={temperature!r} cannot work: it is a number above 0.",
-            next_step="Write temperature=0.7, or do_sample=False for the same answer every time.",
+            tr("temperature={temperature!r} cannot work: it is a number above 0.").format(
+                temperature=temperature
+            ),
+            next_step=tr(
+                "Write temperature=0.7, or do_sample=False for the same answer every time."
+            ),
         )
     if temperature == 0 and options.get("do_sample"):
         raise ParameterError(
-            "temperature=0 and do_sample=True contradict each other.",
-            "Sampling divides by the temperature; 0 stands for no sampling at all.",
-            "Write do_sample=False and leave temperature out.",
+            tr("temperature=0 and do_sample=True contradict each other."),
+            tr("Sampling divides by the temperature; 0 stands for no sampling at all."),
+            tr("Write do_sample=False and leave temperature out."),
         )
 
 
@@ -180,11 +189,7 @@ def unknown_option(name: str, known: frozenset[str]) -> ParameterError:
     """The error for an option that nothing here reads."""
     near = difflib.get_close_matches(name, known, n=1)
     return ParameterError(
-        f"{name} is no option of this model.",
-        "It would have no effect.",
-        f"Write {near[0]}." if near else "Leave it out.",
+        tr("{name} is no option of this model.").format(name=name),
+        tr("It would have no effect."),
+        tr("Write {near}.").format(near=near[0]) if near else tr("Leave it out."),
     )
-
-
-def _listed(names: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
 __all__ = ["OV_CONFIGS", "check_ov_config", "ov_config"]
@@ -48,8 +49,10 @@ def ov_config(preset: str = "latency", **changes: object) -> dict[str, str]:
     if preset not in OV_CONFIGS:
         near = difflib.get_close_matches(str(preset).lower(), OV_CONFIGS, n=1) or ["latency"]
         raise ParameterError(
-            f"{preset!r} is none of the presets {', '.join(map(repr, OV_CONFIGS))}.",
-            next_step=f'Write ov_config("{near[0]}").',
+            tr("{preset!r} is none of the presets {names}.").format(
+                preset=preset, names=", ".join(map(repr, OV_CONFIGS))
+            ),
+            next_step=tr('Write ov_config("{near}").').format(near=near[0]),
         )
     return {**OV_CONFIGS[preset], **{name: str(value) for name, value in changes.items()}}
 
@@ -70,13 +73,13 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
         import openvino
     except ImportError as error:
         raise MissingPackageError(
-            "OpenVINO is not installed.",
-            next_step='Run `install_packages("openvino")` and then this cell again.',
+            tr("OpenVINO is not installed."),
+            next_step=tr('Run `install_packages("openvino")` and then this cell again.'),
         ) from error
     if not isinstance(config, Mapping):
         raise ParameterError(
-            f"ov_config = {config!r} is no dictionary.",
-            next_step='Write ov_config("latency") or {"PERFORMANCE_HINT": "LATENCY"}.',
+            tr("ov_config = {config!r} is no dictionary.").format(config=config),
+            next_step=tr('Write ov_config("latency") or {"PERFORMANCE_HINT": "LATENCY"}.'),
         )
     core = openvino.Core()
     _check_device(core, device)
@@ -91,14 +94,18 @@ def _check_option(
 ) -> None:
     if known.get(name) == "RO":
         raise ParameterError(
-            f"{name} can be read on {device} and not be set.",
-            next_step=f'Read it with openvino.Core().get_property("{device}", "{name}").',
+            tr("{name} can be read on {device} and not be set.").format(name=name, device=device),
+            next_step=tr('Read it with openvino.Core().get_property("{device}", "{name}").').format(
+                device=device, name=name
+            ),
         )
     # OpenVINO takes "1x" for 1 without a word.
     if name == "NUM_STREAMS" and not re.fullmatch(r"[1-9]\d*|AUTO|NUMA", str(value)):
         raise ParameterError(
-            f"NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.",
-            next_step='Write "NUM_STREAMS": "1".',
+            tr("NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.").format(
+                value=value
+            ),
+            next_step=tr('Write "NUM_STREAMS": "1".'),
         )
     if name in _FOLDERS:
         return
@@ -109,21 +116,25 @@ def _check_option(
         if "unsupported property" in said.lower() or not isinstance(name, str):
             raise _unknown(name, device, [*known, *_CORE]) from error
         raise ParameterError(
-            f"{device} does not take {value!r} for {name}.",
+            tr("{device} does not take {value!r} for {name}.").format(
+                device=device, value=value, name=name
+            ),
             said,
-            f"Correct the value, or take {name} away.",
+            tr("Correct the value, or take {name} away.").format(name=name),
         ) from error
 
 
 def _unknown(name: object, device: str, known: list[str]) -> ParameterError:
     near = difflib.get_close_matches(str(name).upper(), known, n=1)
     return ParameterError(
-        f"{name!r} is no option of OpenVINO on {device}.",
-        f'Did you mean "{near[0]}"?' if near else "",
-        f'Write "{near[0]}".'
+        tr("{name!r} is no option of OpenVINO on {device}.").format(name=name, device=device),
+        tr('Did you mean "{near}"?').format(near=near[0]) if near else "",
+        tr('Write "{near}".').format(near=near[0])
         if near
-        else f'List what there is with openvino.Core().get_property("{device}",'
-        ' "SUPPORTED_PROPERTIES").',
+        else tr(
+            'List what there is with openvino.Core().get_property("{device}",'
+            ' "SUPPORTED_PROPERTIES").'
+        ).format(device=device),
     )
 
 
@@ -133,9 +144,9 @@ def _check_device(core: Any, device: str) -> None:
     for part in re.split("[:,]", str(device)):
         if part.strip().removeprefix("-") not in usable:
             raise DeviceError(
-                f"OpenVINO sees no device {part!r} here.",
-                f"It sees {', '.join(here)}; a GPU or NPU needs its driver.",
-                f'Write device="{here[0]}".',
+                tr("OpenVINO sees no device {part!r} here.").format(part=part),
+                tr("It sees {names}; a GPU or NPU needs its driver.").format(names=", ".join(here)),
+                tr('Write device="{here}".').format(here=here[0]),
             )
 
 

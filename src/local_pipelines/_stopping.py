@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from local_pipelines._messages import mark, tr
 from local_pipelines.errors import ParameterError
 
 __all__ = ["StopScanner", "StopStrings", "checked_stop"]
 
-_STEP = 'Write stop=["\\n\\n"], or leave stop out.'
+_STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
 
 
 def checked_stop(stop: object) -> tuple[str, ...]:
@@ -29,18 +30,22 @@ def checked_stop(stop: object) -> tuple[str, ...]:
     if isinstance(stop, str):
         stop = [stop]
     if isinstance(stop, bytes) or not isinstance(stop, Iterable):
-        raise ParameterError(f"stop={stop!r} is no list of strings.", next_step=_STEP)
+        raise ParameterError(
+            tr("stop={stop!r} is no list of strings.").format(stop=stop), next_step=tr(_STEP)
+        )
     strings = tuple(dict.fromkeys(stop))
     for string in strings:
         if not isinstance(string, str):
             raise ParameterError(
-                f"stop holds {string!r}, which is no string.",
-                "Generation stops at text, not at numbers or bytes.",
-                _STEP,
+                tr("stop holds {string!r}, which is no string.").format(string=string),
+                tr("Generation stops at text, not at numbers or bytes."),
+                tr(_STEP),
             )
         if not string:
             raise ParameterError(
-                "stop holds an empty string.", "Every text begins with it: nothing is left.", _STEP
+                tr("stop holds an empty string."),
+                tr("Every text begins with it: nothing is left."),
+                tr(_STEP),
             )
     return strings
 

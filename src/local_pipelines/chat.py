@@ -29,6 +29,7 @@ from langchain_huggingface import ChatHuggingFace
 from pydantic import model_validator
 
 from local_pipelines._local_llm import Answer, LocalLLM, refuse_bytes
+from local_pipelines._messages import tr
 from local_pipelines._options import check_no_token
 from local_pipelines.errors import LocalPipelinesError, ModelError, ParameterError, UnsupportedError
 
@@ -144,9 +145,9 @@ class LocalChat(ChatHuggingFace):
             idle.append("n")
         if idle:
             raise ParameterError(
-                f"{', '.join(idle)} would have no effect on a local model.",
-                "LangChain knows it for servers.",
-                "Leave it out.",
+                tr("{names} would have no effect on a local model.").format(names=", ".join(idle)),
+                tr("LangChain knows it for servers."),
+                tr("Leave it out."),
             )
 
     @property
@@ -177,22 +178,22 @@ class LocalChat(ChatHuggingFace):
             return super()._convert_input(model_input)
         except (ValueError, NotImplementedError, TypeError) as error:
             raise ParameterError(
-                f"This is no message: {str(error).splitlines()[0]}",
-                "A conversation is a list of (role, text); roles are system, human and ai.",
-                'Write [("human", "Hello")].',
+                tr("This is no message: {reason}").format(reason=str(error).splitlines()[0]),
+                tr("A conversation is a list of (role, text); roles are system, human and ai."),
+                tr('Write [("human", "Hello")].'),
             ) from error
 
     def _to_chat_prompt(self, messages: list[BaseMessage]) -> str:
         if not messages:
             raise ParameterError(
-                "There is no message to answer.", next_step='Write [("human", "Hello")].'
+                tr("There is no message to answer."), next_step=tr('Write [("human", "Hello")].')
             )
         dicts = [self._to_chatml_format(message) for message in messages]
         if dicts[-1]["role"] == "assistant":
             raise ParameterError(
-                "The last message is the model's own.",
-                "It answers what somebody else says.",
-                'Add a message of the role "human".',
+                tr("The last message is the model's own."),
+                tr("It answers what somebody else says."),
+                tr('Add a message of the role "human".'),
             )
         if not (self.chat_template or self.llm.chat_template):
             raise self._no_template()
@@ -202,9 +203,9 @@ class LocalChat(ChatHuggingFace):
             raise
         except Exception as error:  # jinja2's own, or a plain one out of the template
             raise ParameterError(
-                f"The model's chat template refuses these messages: {error}",
-                "Many models know the roles user and assistant only, and want them in turn.",
-                "Change the messages, or give LocalChat another chat_template.",
+                tr("The model's chat template refuses these messages: {error}").format(error=error),
+                tr("Many models know the roles user and assistant only, and want them in turn."),
+                tr("Change the messages, or give LocalChat another chat_template."),
             ) from error
         return prompt
 
@@ -216,10 +217,14 @@ class LocalChat(ChatHuggingFace):
 
         known = [entry.id for entry in catalogue() if entry.has_chat_template]
         return ModelError(
-            f'"{self._model_name}" has no chat template: it was not trained for conversations.',
-            f"Models that have one: {', '.join(known)}.",
-            "Use one of them, use the model as an llm without LocalChat, or write"
-            " LocalChat(llm=llm, chat_template=…).",
+            tr('"{model_name}" has no chat template: it was not trained for conversations.').format(
+                model_name=self._model_name
+            ),
+            tr("Models that have one: {names}.").format(names=", ".join(known)),
+            tr(
+                "Use one of them, use the model as an llm without LocalChat, or write"
+                " LocalChat(llm=llm, chat_template=…)."
+            ),
         )
 
     def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -442,9 +447,9 @@ def _check_llm(llm: object) -> None:
     """Take models of this package only: others cannot do what is promised here."""
     if not isinstance(llm, LocalLLM):
         raise ParameterError(
-            f"LocalChat cannot work with a {type(llm).__name__}.",
-            "It needs a model of this package, which can stop, stream and count.",
-            "Write LocalChat(llm=LocalPipeline.from_model_id(…)), or use ChatHuggingFace.",
+            tr("LocalChat cannot work with a {kind}.").format(kind=type(llm).__name__),
+            tr("It needs a model of this package, which can stop, stream and count."),
+            tr("Write LocalChat(llm=LocalPipeline.from_model_id(…)), or use ChatHuggingFace."),
         )
 
 
@@ -456,9 +461,9 @@ def _role(message: BaseMessage) -> str:
     if role is None:
         name = message.role if isinstance(message, ChatMessage) else message.type
         raise ParameterError(
-            f'A message has the role "{name}", which no model here knows.',
-            "Models are trained for the roles system, human and ai.",
-            f'Write ("human", …) in place of ("{name}", …).',
+            tr('A message has the role "{name}", which no model here knows.').format(name=name),
+            tr("Models are trained for the roles system, human and ai."),
+            tr('Write ("human", …) in place of ("{name}", …).').format(name=name),
         )
     return role
 
@@ -470,9 +475,9 @@ def _text(message: BaseMessage) -> str:
     for block in content:
         if isinstance(block, dict) and block.get("type") != "text":
             raise ParameterError(
-                f'A message has a part of the type "{block.get("type")}".',
-                "This model reads text only.",
-                "Leave that part out.",
+                tr('A message has a part of the type "{kind}".').format(kind=block.get("type")),
+                tr("This model reads text only."),
+                tr("Leave that part out."),
             )
     return "".join(b if isinstance(b, str) else str(b.get("text", "")) for b in content)
 
@@ -487,9 +492,9 @@ def _usage(answer: Answer) -> UsageMetadata:
 
 def _no_tools(model: str) -> UnsupportedError:
     return UnsupportedError(
-        f'"{model}" calls no tools here and gives no structured output.',
-        "LocalChat hands on text only: few small models were trained for more.",
-        "Ask for the form you need in the prompt, and read the answer with an output parser.",
+        tr('"{model}" calls no tools here and gives no structured output.').format(model=model),
+        tr("LocalChat hands on text only: few small models were trained for more."),
+        tr("Ask for the form you need in the prompt, and read the answer with an output parser."),
     )
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from local_pipelines.errors import CredentialError
+from local_pipelines._messages import mark, tr
+from local_pipelines.errors import CredentialError, _paragraph
 
 __all__ = ["Account", "Token", "clean_token", "find_token", "hub_is_offline", "login"]
 
@@ -41,7 +42,7 @@ class Token:
     reveal: Callable[[], str] = field(repr=False, compare=False)
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("A token is not written to a file and not sent to another process.")
+        raise TypeError(tr("A token is not written to a file and not sent to another process."))
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,11 @@ class Account:
 
     def __repr__(self) -> str:
         if self.name:
-            return f"Logged in as {self.name}; the token is from: {self.source}."
-        return f"A token is in place, from: {self.source}. {self.note}".rstrip()
+            return tr("Logged in as {name}; the token is from: {source}.").format(
+                name=self.name, source=self.source
+            )
+        where = tr("A token is in place, from: {source}.").format(source=self.source)
+        return _paragraph(where, self.note)
 
 
 def hub_is_offline() -> bool:
@@ -100,20 +104,24 @@ def clean_token(raw: str, source: str) -> str | None:
             length = len(token)
             del raw, token  # some show the variables of a traceback
             raise CredentialError(
-                f"The text found as a token ({source}) cannot be one: character {position} of "
-                f"{length} is {fault}.",
-                "A token is one word of letters, digits and underscores that begins with hf_.",
-                f"Copy it again, whole and alone; your tokens are at {TOKEN_PAGE}.",
+                tr(
+                    "The text found as a token ({source}) cannot be one: character {position} of"
+                    " {length} is {fault}."
+                ).format(source=source, position=position, length=length, fault=fault),
+                tr("A token is one word of letters, digits and underscores that begins with hf_."),
+                tr("Copy it again, whole and alone; your tokens are at {token_page}.").format(
+                    token_page=TOKEN_PAGE
+                ),
             )
     return token or None
 
 
 def _fault(character: str) -> str:
     if character.isspace():
-        return "white space"
+        return tr("white space")
     if not character.isascii():
-        return "outside ASCII"
-    return "" if character.isprintable() else "a control character"
+        return tr("outside ASCII")
+    return "" if character.isprintable() else tr("a control character")
 
 
 def find_token() -> Token | None:
@@ -134,8 +142,8 @@ def find_token() -> Token | None:
 
 def _first(places: list[_Place]) -> Token | None:
     for source, read in places:
-        if secret := clean_token(read(), source):
-            return _keep(source, secret)
+        if secret := clean_token(read(), tr(source)):
+            return _keep(tr(source), secret)
     return None
 
 
@@ -162,12 +170,12 @@ def _read_token_file() -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        reason = error.strerror if isinstance(error, OSError) else tr("it is not UTF-8 text")
     # Raised outside the handler: a decoding error carries the file's content along.
     raise CredentialError(
-        f"The file that holds the token cannot be read: {reason}.",
-        "It is HF_TOKEN_PATH, or the file named token in HF_HOME.",
-        "Mend or delete it, or put the token into HF_TOKEN.",
+        tr("The file that holds the token cannot be read: {reason}.").format(reason=reason),
+        tr("It is HF_TOKEN_PATH, or the file named token in HF_HOME."),
+        tr("Mend or delete it, or put the token into HF_TOKEN."),
     )
 
 
@@ -188,8 +196,8 @@ _VARIABLES: list[_Place] = [
     ("HUGGING_FACE_HUB_TOKEN", lambda: os.environ.get("HUGGING_FACE_HUB_TOKEN", "")),
 ]
 _STORES: list[_Place] = [
-    ("token file", lambda: _read_token_file()),
-    ("Colab secret", lambda: _read_colab_secret()),
+    (mark("token file"), lambda: _read_token_file()),
+    (mark("Colab secret"), lambda: _read_colab_secret()),
 ]
 
 
@@ -255,14 +263,16 @@ def _ask() -> Token | None:
         import getpass
 
         try:
-            secret = clean_token(getpass.getpass("Hugging Face token (hidden): "), "prompt")
+            secret = clean_token(getpass.getpass(tr("Hugging Face token (hidden): ")), tr("prompt"))
         except EOFError:
             return None
-        return _keep("prompt", secret) if secret else None
+        return _keep(tr("prompt"), secret) if secret else None
     raise CredentialError(
-        "No Hugging Face token was found.",
-        "This runs without a person at the keyboard, so nobody can be asked for one.",
-        f"Make a token at {TOKEN_PAGE} and set HF_TOKEN in .env or in the environment.",
+        tr("No Hugging Face token was found."),
+        tr("This runs without a person at the keyboard, so nobody can be asked for one."),
+        tr("Make a token at {token_page} and set HF_TOKEN in .env or in the environment.").format(
+            token_page=TOKEN_PAGE
+        ),
     )
 
 
@@ -280,18 +290,20 @@ def _somebody_is_there() -> bool:
 def _account(token: Token) -> Account:
     if hub_is_offline():
         return Account(
-            None, token.source, "Offline mode is on, so the Hub was not asked whose it is."
+            None, token.source, tr("Offline mode is on, so the Hub was not asked whose it is.")
         )
     answer = _whoami(token)
     if answer == 401:
         raise CredentialError(
-            f"The Hub does not accept the token ({token.source}).",
-            "It was revoked, has expired, or was not copied whole.",
-            f"Make a new one at {TOKEN_PAGE} and put it in the old one's place.",
+            tr("The Hub does not accept the token ({source}).").format(source=token.source),
+            tr("It was revoked, has expired, or was not copied whole."),
+            tr("Make a new one at {token_page} and put it in the old one's place.").format(
+                token_page=TOKEN_PAGE
+            ),
         )
     if isinstance(answer, str):
         return Account(answer, token.source)
-    return Account(None, token.source, "The Hub did not say whose it is.")
+    return Account(None, token.source, tr("The Hub did not say whose it is."))
 
 
 def _whoami(token: Token) -> str | int | None:
@@ -331,7 +343,7 @@ def _write_token_file(token: Token) -> None:
             raise
     except OSError as error:
         raise CredentialError(
-            f"The token cannot be stored: {error.strerror}.",
-            "It is in place for this session all the same.",
-            "Set HF_HOME to a folder that you may write to, or leave store=True out.",
+            tr("The token cannot be stored: {strerror}.").format(strerror=error.strerror),
+            tr("It is in place for this session all the same."),
+            tr("Set HF_HOME to a folder that you may write to, or leave store=True out."),
         ) from None

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local_pipelines._messages import capitalised, listed, mark, ntr, sentence, tr
 from local_pipelines.errors import DeviceError
 
 if TYPE_CHECKING:
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Device", "available_devices", "select_device"]
 
-_CHOICES = '"auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the first GPU'
-_NO_GPU = "No GPU that torch can use was found"
-_MAKERS = {"cuda": "CUDA GPU", "xpu": "Intel GPU", "mps": "Apple GPU"}
+_CHOICES = mark(
+    '"auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the first GPU'
+)
+_NO_GPU = mark("No GPU that torch can use was found")
+_MAKERS = {"cuda": mark("CUDA GPU"), "xpu": mark("Intel GPU"), "mps": mark("Apple GPU")}
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -67,8 +70,10 @@ class Device:
         if self.memory_total is None:
             return ""
         total = f"{self.memory_total / 1e9:.1f} GB"
-        return (
-            total if self.memory_free is None else f"{self.memory_free / 1e9:.1f} of {total} free"
+        if self.memory_free is None:
+            return total
+        return tr("{free} of {total} free").format(
+            free=f"{self.memory_free / 1e9:.1f}", total=total
         )
 
 
@@ -104,7 +109,7 @@ def select_device(prefer: str | int = "auto") -> Device:
     accelerators, obstacles = _accelerators(torch)
     obstacle = _why_no_gpu(torch, accelerators, obstacles)
     if kind == "cpu" or (kind == "auto" and not accelerators):
-        return _cpu(torch, obstacle if kind == "auto" else "The CPU was asked for")
+        return _cpu(torch, obstacle if kind == "auto" else tr("The CPU was asked for"))
     for device in accelerators:
         if kind in {"auto", "number", device.name.split(":")[0]} and index in {None, device.index}:
             return replace(device, memory_free=_free_memory(torch, device))
@@ -124,32 +129,42 @@ def _parse(prefer: object) -> tuple[str, int | None]:
         return "number", int(text)
     if match := re.fullmatch(r"(cuda|xpu|mps)(?::(\d{1,4}))?", text):
         return match[1], int(match[2]) if match[2] else None
-    raise DeviceError(f"{prefer!r} is no device.", next_step=f"Write one of these: {_CHOICES}.")
+    raise DeviceError(
+        tr("{prefer!r} is no device.").format(prefer=prefer),
+        next_step=tr("Write one of these: {choices}.").format(choices=tr(_CHOICES)),
+    )
 
 
 def _no_such_device(
     kind: str, index: int | None, accelerators: list[Device], obstacle: str
 ) -> DeviceError:
     same = [d for d in accelerators if kind in {"number", d.name.split(":")[0]}]
-    maker = _MAKERS.get(kind, "GPU")
-    asked = f"device {index}" if kind == "number" else f'"{kind}"'
-    asked = asked if kind == "number" or index is None else f'"{kind}:{index}"'
+    maker = tr(_MAKERS.get(kind, "GPU"))
+    asked = f'"{kind}"' if index is None else f'"{kind}:{index}"'
+    asked = tr("device {index}").format(index=index) if kind == "number" else asked
     if not same:
-        fact = f"This machine has no {maker} that torch can use, so {asked} does not exist."
         others = [f'"{d.name}"' for d in accelerators]
-        step = f"Write DEVICE = {' or '.join([*others, '-1'])}{'' if others else ' for the CPU'}."
-        cause = "" if accelerators or obstacle == _NO_GPU else f"{obstacle}."
-        return DeviceError(fact, cause, step)
+        return DeviceError(
+            tr("This machine has no {maker} that torch can use, so {asked} does not exist.").format(
+                maker=maker, asked=asked
+            ),
+            "" if accelerators or obstacle == tr(_NO_GPU) else sentence(obstacle),
+            tr("Write DEVICE = {names}.").format(names=tr(" or ").join([*others, "-1"]))
+            if others
+            else tr("Write DEVICE = -1 for the CPU."),
+        )
     indices = [str(d.index) for d in same]
-    fact = (
-        f"{asked[0].upper()}{asked[1:]} does not exist: this machine has {len(same)} {maker}"
-        f"{'s' if len(same) > 1 else ''}, numbered {_listed(indices)}."
+    fact = ntr(
+        "{asked} does not exist: this machine has {number} {maker}, numbered {indices}.",
+        "{asked} does not exist: this machine has {number} {maker}s, numbered {indices}.",
+        len(same),
+    ).format(asked=capitalised(asked), number=len(same), maker=maker, indices=listed(indices))
+    return DeviceError(
+        fact,
+        next_step=tr("Write DEVICE = {names}, or -1 for the CPU.").format(
+            names=tr(" or ").join(indices)
+        ),
     )
-    return DeviceError(fact, next_step=f"Write DEVICE = {' or '.join(indices)}, or -1 for the CPU.")
-
-
-def _listed(words: list[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 # --- accelerators -----------------------------------------------------------------------------
@@ -185,8 +200,11 @@ def _cuda(torch: Any, index: int) -> Device:
         index=index,
         name=f"cuda:{index}",
         dtype="bfloat16" if native else "float16",
-        reason=f"torch can use {hardware}, which "
-        + ("computes in bfloat16." if native else "has no fast bfloat16: float16 instead."),
+        reason=(
+            tr("torch can use {hardware}, which computes in bfloat16.")
+            if native
+            else tr("torch can use {hardware}, which has no fast bfloat16: float16 instead.")
+        ).format(hardware=hardware),
         hardware=hardware,
         memory_total=torch.cuda.get_device_properties(index).total_memory,
     )
@@ -208,10 +226,10 @@ def _too_old(torch: Any, index: int) -> str:
             return ""
     if not built_for:
         return ""
-    return (
-        f"{torch.cuda.get_device_name(index)} (compute capability {major}.{minor}) is not among the"
-        " GPUs this build of torch was made for"
-    )
+    return tr(
+        "{hardware} (compute capability {version}) is not among the GPUs this build of torch was"
+        " made for"
+    ).format(hardware=torch.cuda.get_device_name(index), version=f"{major}.{minor}")
 
 
 def _xpu(torch: Any, index: int) -> Device:
@@ -220,7 +238,9 @@ def _xpu(torch: Any, index: int) -> Device:
         index=index,
         name=f"xpu:{index}",
         dtype="bfloat16",
-        reason=f"torch can use {hardware}, an Intel GPU, which computes in bfloat16.",
+        reason=tr("torch can use {hardware}, an Intel GPU, which computes in bfloat16.").format(
+            hardware=hardware
+        ),
         hardware=hardware,
         memory_total=torch.xpu.get_device_properties(index).total_memory,
     )
@@ -231,17 +251,23 @@ def _mps(torch: Any) -> Device:
     # (transformers issue 36822: Gemma 3). Metal knows bfloat16 since macOS 14; M1 and M2 emulate it
     # (transformers.utils.is_torch_bf16_gpu_available). Intel Macs cannot, whatever their system.
     safe = platform.machine() == "arm64" and torch.backends.mps.is_macos_or_newer(14, 0)
-    hardware = getattr(torch.backends.mps, "get_name", lambda: "Apple GPU")()
+    maker = _MAKERS["mps"]
+    hardware = getattr(torch.backends.mps, "get_name", lambda: tr(maker))()
     return Device(
         index=0,
         name="mps",
         dtype="bfloat16" if safe else "float16",
-        reason=f"torch can use {hardware}, the GPU of this Mac; "
-        + (
-            "bfloat16 because float16 overflows in some models."
+        reason=(
+            tr(
+                "torch can use {hardware}, the GPU of this Mac; bfloat16 because float16 overflows"
+                " in some models."
+            )
             if safe
-            else "float16 because bfloat16 needs an Apple processor and macOS 14 or newer."
-        ),
+            else tr(
+                "torch can use {hardware}, the GPU of this Mac; float16 because bfloat16 needs an"
+                " Apple processor and macOS 14 or newer."
+            )
+        ).format(hardware=hardware),
         hardware=hardware,
         memory_total=torch.mps.recommended_max_memory(),
     )
@@ -258,19 +284,19 @@ def _free_memory(torch: Any, device: Device) -> int | None:
 
 def _why_no_gpu(torch: Any, accelerators: list[Device], obstacles: list[str]) -> str:
     if accelerators:
-        return f"{accelerators[0].name} is the better choice"
+        return tr("{device} is the better choice").format(device=accelerators[0].name)
     if obstacles:
         return obstacles[0]
     if not _nvidia_driver_present():
-        return _NO_GPU
+        return tr(_NO_GPU)
     if not torch.version.cuda:
-        return "torch was installed without CUDA though an NVIDIA driver is present"
+        return tr("torch was installed without CUDA though an NVIDIA driver is present")
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in {"", "-1"}:
-        return "CUDA_VISIBLE_DEVICES hides the NVIDIA GPU from torch"
-    return (
-        f"torch finds no usable GPU though an NVIDIA driver is present: it may be too old for"
-        f" CUDA {torch.version.cuda}"
-    )
+        return tr("CUDA_VISIBLE_DEVICES hides the NVIDIA GPU from torch")
+    return tr(
+        "torch finds no usable GPU though an NVIDIA driver is present: it may be too old for"
+        " CUDA {version}"
+    ).format(version=torch.version.cuda)
 
 
 def _nvidia_driver_present() -> bool:
@@ -287,12 +313,11 @@ def _cpu(torch: Any, why: str) -> Device:
         index=-1,
         name="cpu",
         dtype="bfloat16" if fast else "float32",
-        reason=f"{why}; "
-        + (
-            "bfloat16 because this processor computes in it."
+        reason=(
+            tr("{why}; bfloat16 because this processor computes in it.")
             if fast
-            else "float32 because this processor has no bfloat16 arithmetic."
-        ),
+            else tr("{why}; float32 because this processor has no bfloat16 arithmetic.")
+        ).format(why=why),
         hardware=_cpu_name(torch),
         memory_total=total,
         memory_free=free,

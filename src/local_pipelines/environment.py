@@ -15,18 +15,20 @@ import re
 import shutil
 import sys
 import tempfile
-import textwrap
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_pipelines._columns import columns, fold
+from local_pipelines._messages import CHOICE, available_languages, find_language, tr
 from local_pipelines.credentials import clean_token, find_env_file, find_token, hub_is_offline
 from local_pipelines.errors import (
     CacheError,
     CredentialError,
     EnvironmentFileError,
     ParameterError,
+    _paragraph,
 )
 from local_pipelines.packages import (
     NEEDED,
@@ -128,52 +130,59 @@ class Environment:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows = [
-            ("Python", f"{self.python} on {self.platform}"),
-            ("Memory", f"{_gigabytes(self.ram_free)} of {_gigabytes(self.ram_total)} RAM free"),
-            ("Disk", f"{_gigabytes(self.disk_free)} free for models"),
-            ("Cores", str(self.cpu_cores)),
-            ("Device", self._device_line()),
-            ("Packages", ", ".join(f"{name} {v}" for name, v in self.packages.items() if v)),
-            ("Not installed", self._missing_line()),
-            ("Settings", _shown_env_file(self.env_file)),
-            ("Models in", f"{without_home(str(self.hf_home))} (HF_HOME)"),
-            ("Token", f"found: {self.token}" if self.token else "none; only gated models need one"),
+            (
+                "Python",
+                tr("{version} on {system}").format(version=self.python, system=self.platform),
+            ),
+            (
+                tr("Memory"),
+                tr("{free} of {total} RAM free").format(
+                    free=_gigabytes(self.ram_free), total=_gigabytes(self.ram_total)
+                ),
+            ),
+            (tr("Disk"), tr("{free} free for models").format(free=_gigabytes(self.disk_free))),
+            (tr("Cores"), str(self.cpu_cores)),
+            (tr("Device"), self._device_line()),
+            (tr("Packages"), ", ".join(f"{name} {v}" for name, v in self.packages.items() if v)),
+            (tr("Not installed"), self._missing_line()),
+            (tr("Settings"), _shown_env_file(self.env_file)),
+            (tr("Models in"), f"{without_home(str(self.hf_home))} (HF_HOME)"),
+            (tr("Token"), self._token_line()),
             ("Hub", self.online),
-            ("Tracing", self.tracing),
-            ("Language", self.language or ""),
-            *(("Note", note) for note in self.notes),
+            (tr("Tracing"), self.tracing),
+            (tr("Language"), self.language or ""),
+            *((tr("Note"), note) for note in self.notes),
         ]
         return [row for row in rows if row[1]]
+
+    def _token_line(self) -> str:
+        if not self.token:
+            return tr("none; only gated models need one")
+        return tr("found: {source}").format(source=self.token)
 
     def _missing_line(self) -> str:
         missing = [name for name, version in self.packages.items() if not version]
         extras = sorted({OPTIONAL[name] for name in missing if name in OPTIONAL})
         calls = " ".join(f'install_packages("{extra}")' for extra in extras)
-        return ", ".join(missing) + (f"; lessons that need them: {calls}" if calls else "")
+        names = ", ".join(missing)
+        if not calls:
+            return names
+        return tr("{names}; lessons that need them: {calls}").format(names=names, calls=calls)
 
     def _device_line(self) -> str:
         try:
             device = self.device
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             # A report is wanted most where torch is missing or broken.
-            return f"unknown: {without_home(str(error))}"
+            return tr("unknown: {reason}").format(reason=without_home(str(error)))
         parts = (device.name, device.dtype, device.hardware)
-        return f"{', '.join(part for part in parts if part)}. {device.reason}"
+        facts = ", ".join(part for part in parts if part)
+        return tr("{facts}. {reason}").format(facts=facts, reason=device.reason)
 
     def __repr__(self) -> str:
         rows = self._rows()
-        width = max(len(name) for name, _ in rows) + 2
-        return "\n".join(
-            textwrap.fill(
-                text,
-                _LINE,
-                initial_indent=name.ljust(width),
-                subsequent_indent=" " * width,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            for name, text in rows
-        )
+        width = max(columns(name) for name, _ in rows) + 2
+        return "\n".join(fold(text, _LINE, head=name, indent=width) for name, text in rows)
 
     def _repr_html_(self) -> str:
         # Only positions are set, no colours: the table reads in light and dark themes alike.
@@ -195,7 +204,9 @@ def setup_environment(
     `.env`: what an earlier run set is taken back first.
 
     Args:
-        language: The language of the notebook as a tag, such as `"fr"` or `"zh-CN"`.
+        language: The language of the notebook as a tag, such as `"fr"` or `"zh-CN"`: the
+            package's messages come in it, as far as they are translated. When left out, the
+            environment decides: LOCAL_PIPELINES_LANGUAGE, LANGUAGE, LC_ALL, LC_MESSAGES, LANG.
         env_file: The settings file; when left out, the nearest `.env` from the working folder
             upward. A relative path inside it counts from its own folder.
 
@@ -211,8 +222,11 @@ def setup_environment(
     notes: list[str] = []
     _take_back()
     _drop_empty()
+    if language:
+        _put(CHOICE, language)  # now, so that what follows is said in it
     path = Path(env_file) if env_file is not None else find_env_file()
     from_file = _load(path, notes) if path else set()
+    notes += _language_notes(language)
     _drop_empty()
     _make_paths_absolute(path, from_file)
     token = _place_token(from_file, notes)
@@ -252,7 +266,7 @@ def _report(
         packages=installed_versions(),
         env_file=env_file,
         token=token,
-        online="offline (HF_HUB_OFFLINE)" if hub_is_offline() else "online allowed",
+        online=tr("offline (HF_HUB_OFFLINE)") if hub_is_offline() else tr("online allowed"),
         tracing=tracing,
         notes=tuple(notes),
         language=language,
@@ -262,9 +276,22 @@ def _report(
 def _check_language(language: str | None) -> None:
     if language is not None and not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", language):
         raise ParameterError(
-            f"{language!r} is no language.",
-            next_step='Write a tag such as "fr" or "zh-CN"; a settings file goes into env_file=….',
+            tr("{language!r} is no language.").format(language=language),
+            next_step=tr(
+                'Write a tag such as "fr" or "zh-CN"; a settings file goes into env_file=….'
+            ),
         )
+
+
+def _language_notes(language: str | None) -> list[str]:
+    wanted = language or os.environ.get(CHOICE, "")
+    if not wanted or find_language(wanted):
+        return []
+    return [
+        tr(
+            "There are no messages in {language!r}: they are in English. There are: {names}."
+        ).format(language=wanted, names=", ".join(available_languages()))
+    ]
 
 
 # --- what this module changed in the environment ------------------------------------------------
@@ -315,8 +342,10 @@ def _load(path: Path, notes: list[str]) -> set[str]:
     lines = list(parse_stream(io.StringIO(_read(path))))
     if broken := [str(line.original.line) for line in lines if line.error]:
         notes.append(
-            f"{_shown(path)}, line {', '.join(broken)}: not understood and left out. "
-            "Each line is written NAME=value."
+            tr(
+                "{file}, line {numbers}: not understood and left out. Each line is written"
+                " NAME=value."
+            ).format(file=_shown(path), numbers=", ".join(broken))
         )
     good = "".join(line.original.string for line in lines if not line.error)
     values = DotEnv(None, stream=io.StringIO(good), override=False).dict()
@@ -324,8 +353,9 @@ def _load(path: Path, notes: list[str]) -> set[str]:
     taken = {name for name in filled if name not in os.environ}
     if shadowed := [n for n, v in filled.items() if n not in taken and os.environ[n] != v]:
         notes.append(
-            f"Set in the environment already, so {_shown(path)} does not count for: "
-            f"{', '.join(shadowed)}."
+            tr("Set in the environment already, so {file} does not count for: {names}.").format(
+                file=_shown(path), names=", ".join(shadowed)
+            )
         )
     for name in taken:
         _put(name, filled[name])
@@ -335,23 +365,27 @@ def _load(path: Path, notes: list[str]) -> set[str]:
 def _read(path: Path) -> str:
     try:
         text = path.read_text(encoding="utf-8-sig")
-        reason = "it is not text" if "\0" in text else ""
+        reason = tr("it is not text") if "\0" in text else ""
     except FileNotFoundError:
         raise EnvironmentFileError(
-            f"There is no settings file {_shown(path)}.",
-            next_step="Correct the path in env_file=…, or leave it out: none is needed.",
+            tr("There is no settings file {path}.").format(path=_shown(path)),
+            next_step=tr("Correct the path in env_file=…, or leave it out: none is needed."),
         ) from None
     except UnicodeDecodeError:
-        reason = "it is not UTF-8 text"
+        reason = tr("it is not UTF-8 text")
     except OSError as error:
-        reason = (error.strerror or "it cannot be opened").lower()
+        reason = (error.strerror or tr("it cannot be opened")).lower()
     if not reason:
         return text
     # Raised outside the handlers: a decoding error carries the file's content, token included.
     raise EnvironmentFileError(
-        f"The settings file {_shown(path)} cannot be read: {reason}.",
-        next_step="Save it as a UTF-8 text file that you may read, or take it away: "
-        "the course runs without it.",
+        tr("The settings file {path} cannot be read: {reason}.").format(
+            path=_shown(path), reason=reason
+        ),
+        next_step=tr(
+            "Save it as a UTF-8 text file that you may read, or take it away: the"
+            " course runs without it."
+        ),
     )
 
 
@@ -365,7 +399,9 @@ def _shown(path: Path) -> str:
 
 
 def _shown_env_file(path: Path | None) -> str:
-    return f"read from {_shown(path)}" if path else "no .env found; none is needed"
+    if path is None:
+        return tr("no .env found; none is needed")
+    return tr("read from {file}").format(file=_shown(path))
 
 
 # --- token --------------------------------------------------------------------------------------
@@ -380,8 +416,10 @@ def _place_token(from_file: set[str], notes: list[str]) -> str | None:
         copied = _clean_variable("HF_TOKEN", notes, source="HUGGINGFACEHUB_API_TOKEN")
     if copied:
         notes.append(
-            "HF_TOKEN was unset; it is now a copy of HUGGINGFACEHUB_API_TOKEN, which LangChain "
-            "reads and the Hub's client does not."
+            tr(
+                "HF_TOKEN was unset; it is now a copy of HUGGINGFACEHUB_API_TOKEN, which LangChain"
+                " reads and the Hub's client does not."
+            )
         )
     try:
         found = find_token()
@@ -391,7 +429,7 @@ def _place_token(from_file: set[str], notes: list[str]) -> str | None:
     if found is None:
         return None
     source = "HUGGINGFACEHUB_API_TOKEN" if copied else found.source
-    return f"{source}, from .env" if source in from_file else source
+    return tr("{source}, from .env").format(source=source) if source in from_file else source
 
 
 def _clean_variable(name: str, notes: list[str], source: str = "") -> bool:
@@ -402,7 +440,7 @@ def _clean_variable(name: str, notes: list[str], source: str = "") -> bool:
     try:
         token = clean_token(raw, source or name)
     except CredentialError as error:
-        notes.append(f"{error} Until then it is left out.")
+        notes.append(_paragraph(str(error), tr("Until then it is left out.")))
         token = None
     if token != raw:
         _put(name, token)
@@ -432,15 +470,22 @@ def _place_cache(notes: list[str]) -> Path:
         if fault := _cannot_write(folder):
             if not (hub_is_offline() and folder.is_dir()):
                 raise CacheError(
-                    f"Models cannot be kept in {without_home(str(folder))}: {fault}.",
-                    f"{name} says so."
+                    tr("Models cannot be kept in {folder}: {fault}.").format(
+                        folder=without_home(str(folder)), fault=fault
+                    ),
+                    tr("{name} says so.").format(name=name)
                     if name in os.environ
-                    else "It is where they go as long as HF_HOME is not set.",
-                    "Set HF_HOME in .env to a folder that you may write to, then run this again.",
+                    else tr("It is where they go as long as HF_HOME is not set."),
+                    tr(
+                        "Set HF_HOME in .env to a folder that you may write to, then run this"
+                        " again."
+                    ),
                 )
             notes.append(
-                f"{without_home(str(folder))} cannot be written to; as offline mode is on, the "
-                "models in it can be used all the same."
+                tr(
+                    "{folder} cannot be written to; as offline mode is on, the models in it can be"
+                    " used all the same."
+                ).format(folder=without_home(str(folder)))
             )
     return home
 
@@ -451,9 +496,9 @@ def _cannot_write(folder: Path) -> str:
         with tempfile.TemporaryFile(dir=folder):
             return ""
     except FileExistsError:
-        return "there is a file of that name"
+        return tr("there is a file of that name")
     except OSError as error:
-        return (error.strerror or "it cannot be used").lower()
+        return (error.strerror or tr("it cannot be used")).lower()
 
 
 def _too_late() -> list[str]:
@@ -473,8 +518,10 @@ def _too_late() -> list[str]:
     if "HF_HOME" in late:  # the others that hang on it say nothing new
         late = [name for name in late if name in {"HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE"}]
     return [
-        f"{name} was changed after huggingface_hub had been imported, so it does not count yet: "
-        "restart the kernel and run this cell first."
+        tr(
+            "{name} was changed after huggingface_hub had been imported, so it does not count yet:"
+            " restart the kernel and run this cell first."
+        ).format(name=name)
         for name in late
     ]
 
@@ -497,15 +544,23 @@ def _place_tracing(notes: list[str]) -> str:
         langsmith.get_env_var.cache_clear()  # it remembers its first look at the environment
     # langsmith compares with this one word; "True" or "1" do not switch it on.
     if asked and os.environ[asked] == "true":
-        return f"on ({asked}): prompts and answers are sent to LangSmith"
+        return tr("on ({variable}): prompts and answers are sent to LangSmith").format(
+            variable=asked
+        )
     if asked and os.environ[asked].strip().lower() not in {"false", "0", "no", "off"}:
-        notes.append(f'{asked} does not switch tracing on: only the word "true" does.')
+        notes.append(
+            tr('{variable} does not switch tracing on: only the word "true" does.').format(
+                variable=asked
+            )
+        )
     if os.environ.get("LANGCHAIN_TRACING", "") not in {"", "0", "false", "False"}:
         notes.append(
-            "LANGCHAIN_TRACING makes every chain fail: take it away; its successor is "
-            "LANGSMITH_TRACING."
+            tr(
+                "LANGCHAIN_TRACING makes every chain fail: take it away; its successor is"
+                " LANGSMITH_TRACING."
+            )
         )
-    return f"off ({asked})" if asked else "off"
+    return tr("off ({variable})").format(variable=asked) if asked else tr("off")
 
 
 # --- machine and packages -----------------------------------------------------------------------
@@ -516,7 +571,11 @@ def _package_notes() -> list[str]:
     missing = unmet_requirements() or [n for n, v in installed_versions(NEEDED).items() if not v]
     if missing:
         words = ", ".join(f'"{name}"' for name in missing)
-        notes.append(f"The course needs other packages than are here: install_packages({words}).")
+        notes.append(
+            tr("The course needs other packages than are here: install_packages({words}).").format(
+                words=words
+            )
+        )
     return [note for note in notes if note]
 
 

@@ -12,13 +12,22 @@ __all__ = [
     "CredentialError",
     "DeviceError",
     "EnvironmentFileError",
+    "ExportError",
     "LocalPipelinesError",
+    "MemoryShortageError",
     "MissingPackageError",
     "ModelError",
     "OfflineError",
     "ParameterError",
+    "PromptFileError",
     "UnsupportedError",
 ]
+
+
+def _paragraph(*sentences: str) -> str:
+    # Chinese puts no blank after its full stop.
+    said = (each if each.endswith("。") else f"{each} " for each in sentences if each)
+    return "".join(said).rstrip(" ")
 
 
 class LocalPipelinesError(Exception):
@@ -34,7 +43,7 @@ class LocalPipelinesError(Exception):
         self.fact = fact
         self.cause = cause
         self.next_step = next_step
-        super().__init__(" ".join(part for part in (fact, cause, next_step) if part))
+        super().__init__(_paragraph(fact, cause, next_step))
 
     def __reduce__(self) -> tuple[type[LocalPipelinesError], tuple[str, str, str]]:
         """Keep the three parts when the error travels between processes."""
@@ -81,6 +90,18 @@ class CredentialError(LocalPipelinesError):
 
 class EnvironmentFileError(LocalPipelinesError, OSError):
     """The file `.env` is there and cannot be read."""
+
+
+class ExportError(LocalPipelinesError, OSError):
+    """A model cannot be exported to that folder, or what lies there is no usable export."""
+
+
+class MemoryShortageError(LocalPipelinesError, MemoryError):
+    """The memory is too small even for one prompt at a time."""
+
+
+class PromptFileError(LocalPipelinesError, OSError):
+    """A file of prompts or answers cannot be read or written, or is not what it was."""
 
 
 class MissingPackageError(LocalPipelinesError, ImportError):

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+from local_pipelines._messages import mark, tr
 from local_pipelines._options import GENERATION_OPTIONS
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, ParameterError, _paragraph
 
 __all__ = ["Explanation", "explain"]
 
@@ -68,9 +69,9 @@ def explain(error: BaseException | None = None) -> Explanation:
     error = error or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if not isinstance(error, BaseException):
         raise ParameterError(
-            "There is no error to explain.",
-            "explain() takes the last one that a cell ended with.",
-            "Run it after a cell that failed, or write explain(error).",
+            tr("There is no error to explain."),
+            tr("explain() takes the last one that a cell ended with."),
+            tr("Run it after a cell that failed, or write explain(error)."),
         )
     chain = list(_chain(error))
     for each in chain:
@@ -107,8 +108,11 @@ def _fact(error: BaseException) -> str:
 
 def _filled(rule: _Rule, match: re.Match[str], fact: str) -> Explanation:
     words = {name: value or "" for name, value in match.groupdict().items()}
+    words["token_page"] = _TOKEN_PAGE
     return Explanation(
-        rule.fact or fact, rule.cause.format(**words), rule.next_step.format(**words)
+        tr(rule.fact) or fact,
+        tr(rule.cause).format(**words),
+        tr(rule.next_step).format(**words),
     )
 
 
@@ -118,11 +122,15 @@ def _unknown(error: BaseException) -> Explanation:
         frame = frame.tb_next
     module = str(frame.tb_frame.f_globals.get("__name__", "")) if frame else ""
     package = module.partition(".")[0]
-    where = f" It was raised in {package}." if package not in {"", "__main__"} else ""
+    where = (
+        tr("It was raised in {package}.").format(package=package)
+        if package not in {"", "__main__"}
+        else ""
+    )
     return Explanation(
         _fact(error),
-        f"This error is not among those known here.{where}",
-        "Read the message's last lines, and search for them together with the package's name.",
+        _paragraph(tr("This error is not among those known here."), where),
+        tr("Read the message's last lines, and search for them together with the package's name."),
         known=False,
     )
 
@@ -138,234 +146,273 @@ _RULES = [
     # --- the token; its own text must not be repeated ------------------------------------------
     _rule(
         r"^LocalProtocolError: Illegal header value",
-        "The token has a line break or a blank in it, most likely at its end.",
-        "Copy it again without one, and make a new token if this one has been shown anywhere.",
-        "The token cannot be sent to the Hub.",
+        mark("The token has a line break or a blank in it, most likely at its end."),
+        mark(
+            "Copy it again without one, and make a new token if this one has been shown anywhere."
+        ),
+        mark("The token cannot be sent to the Hub."),
     ),
     _rule(
         r"StdinNotImplementedError",
-        "Something asked for input, and nobody is at the keyboard: papermill, nbconvert or CI.",
-        "Put what was asked for (usually a token, as HF_TOKEN) into the environment or .env.",
+        mark(
+            "Something asked for input, and nobody is at the keyboard: papermill, nbconvert or CI."
+        ),
+        mark("Put what was asked for (usually a token, as HF_TOKEN) into the environment or .env."),
     ),
     # --- access to models, 403 before 401 before "not found" -----------------------------------
     _rule(
         r"awaiting a review",
-        "You have asked for access, and the model's authors have not answered yet.",
-        "Wait for their e-mail, or use another model meanwhile.",
+        mark("You have asked for access, and the model's authors have not answered yet."),
+        mark("Wait for their e-mail, or use another model meanwhile."),
     ),
     _rule(
         r"has been rejected",
-        "The model's authors have refused your request for access.",
-        "Use another model: will_it_fit() and catalogue() name some.",
+        mark("The model's authors have refused your request for access."),
+        mark("Use another model: will_it_fit() and catalogue() name some."),
     ),
     _rule(
         r"not in the authorized list|ask for access|\[HTTP 403\].*gated|gated.*\[HTTP 403\]",
-        "The model is gated, and this account has not accepted its licence.",
-        "Open the model's page while logged in, accept the licence, and run the cell again.",
+        mark("The model is gated, and this account has not accepted its licence."),
+        mark("Open the model's page while logged in, accept the licence, and run the cell again."),
     ),
     _rule(
         r"\[HTTP 403\]|403 Forbidden|403 Client Error",
-        "The token is valid and may not read this: a fine-grained token needs the scope for gated"
-        " repositories.",
-        f"Allow it at {_TOKEN_PAGE}, or make a token of the type Read.",
+        mark(
+            "The token is valid and may not read this: a fine-grained token needs the scope"
+            " for gated"
+            " repositories."
+        ),
+        mark("Allow it at {token_page}, or make a token of the type Read."),
     ),
     _rule(
         r"Invalid credentials|Invalid username or password|invalid user token"
         r"|token (has|is) (expired|invalid)",
-        "The Hub does not know the token: it was revoked, has expired, or was not copied whole.",
-        f"Make a new one at {_TOKEN_PAGE}, put it into HF_TOKEN, and restart the kernel.",
+        mark(
+            "The Hub does not know the token: it was revoked, has expired, or was not copied whole."
+        ),
+        mark("Make a new one at {token_page}, put it into HF_TOKEN, and restart the kernel."),
     ),
     _rule(
         r"^RepositoryNotFoundError|is not a valid model identifier",
-        "The id is misspelt, the model is private, or there is no such folder here.",
-        "Run catalogue() for ids that work, or correct the id: it has the form owner/name.",
+        mark("The id is misspelt, the model is private, or there is no such folder here."),
+        mark("Run catalogue() for ids that work, or correct the id: it has the form owner/name."),
     ),
     _rule(
         r"You must have access to it and be authenticated|gated repo|GatedRepoError",
-        "The model is gated, and the Hub was asked without a token that has access.",
-        "Accept the licence on the model's page, run login(), and run the cell again.",
+        mark("The model is gated, and the Hub was asked without a token that has access."),
+        mark("Accept the licence on the model's page, run login(), and run the cell again."),
     ),
     _rule(
         r"\[HTTP 401\]|401 Client Error",
-        "The Hub wants a token, or does not accept the one it was given.",
-        f"Run login() with a token from {_TOKEN_PAGE}.",
+        mark("The Hub wants a token, or does not accept the one it was given."),
+        mark("Run login() with a token from {token_page}."),
     ),
     _rule(
         r"\[HTTP 429\]|429 Client Error|Too Many Requests",
-        "The Hub was asked too often from this address.",
-        "Wait a few minutes; with a token (run login()) the limit is higher.",
+        mark("The Hub was asked too often from this address."),
+        mark("Wait a few minutes; with a token (run login()) the limit is higher."),
     ),
     _rule(
         r"\[HTTP 5\d\d\]|5\d\d Server Error",
-        "The Hub has a problem of its own.",
-        'Run the cell again in a minute; MODEL_ID = "pocket" needs no Hub.',
+        mark("The Hub has a problem of its own."),
+        mark('Run the cell again in a minute; MODEL_ID = "pocket" needs no Hub.'),
     ),
     # --- the network and the disk --------------------------------------------------------------
     _rule(
         r"Errno 28|No space left on device|not enough (disk|free) space",
-        "The disk is full; what was half downloaded has been removed.",
-        "Free space, or set HF_HOME to a folder on a larger disk and restart the kernel.",
+        mark("The disk is full; what was half downloaded has been removed."),
+        mark("Free space, or set HF_HOME to a folder on a larger disk and restart the kernel."),
     ),
     _rule(
         r"SafetensorError|header too large|Unable to load weights from .* checkpoint",
-        "A file of the model is damaged: a download of the right length is not checked further.",
-        "Run `hf cache verify` with the model's id, delete the file it names, and load again.",
+        mark(
+            "A file of the model is damaged: a download of the right length is not checked further."
+        ),
+        mark(
+            "Run `hf cache verify` with the model's id, delete the file it names, and load again."
+        ),
     ),
     _rule(
         r"OfflineModeIsEnabled|offline mode is enabled|HF_HUB_OFFLINE",
-        "HF_HUB_OFFLINE forbids downloads, and the model is not whole in the cache.",
-        'Set HF_HUB_OFFLINE=0 and restart the kernel, or write MODEL_ID = "pocket".',
+        mark("HF_HUB_OFFLINE forbids downloads, and the model is not whole in the cache."),
+        mark('Set HF_HUB_OFFLINE=0 and restart the kernel, or write MODEL_ID = "pocket".'),
     ),
     _rule(
         r"client has been closed|couldn.t connect to|LocalEntryNotFoundError|ConnectError"
         r"|ConnectionError|Name or service not known|getaddrinfo failed|ReadTimeout|ConnectTimeout",
-        "There is no way to the Hub from here, or it did not answer in time.",
-        'Connect to the internet and run the cell again, or write MODEL_ID = "pocket".',
+        mark("There is no way to the Hub from here, or it did not answer in time."),
+        mark('Connect to the internet and run the cell again, or write MODEL_ID = "pocket".'),
     ),
     _rule(
         r"PermissionError.*(cache|huggingface|hub)",
-        "The folder for downloaded models belongs to somebody else.",
-        "Set HF_HOME to a folder that you may write to, and restart the kernel.",
+        mark("The folder for downloaded models belongs to somebody else."),
+        mark("Set HF_HOME to a folder that you may write to, and restart the kernel."),
     ),
     # --- options in the wrong place -------------------------------------------------------------
     _rule(
         rf"TypeError: .*unexpected keyword argument '(?P<option>{_OPTION})'",
-        "{option} is about generating, and stands where the options for loading are.",
-        "Move {option} from model_kwargs to pipeline_kwargs.",
+        mark("{option} is about generating, and stands where the options for loading are."),
+        mark("Move {option} from model_kwargs to pipeline_kwargs."),
     ),
     _rule(
         r"`temperature` \(=.*has to be a strictly positive float",
-        "Sampling divides by the temperature.",
-        "Write do_sample=False and leave temperature out: the answer is the same every time then.",
+        mark("Sampling divides by the temperature."),
+        mark(
+            "Write do_sample=False and leave temperature out: the answer is the same every"
+            " time then."
+        ),
     ),
     _rule(
         r"`model_kwargs` are not used by the model: \[(?P<options>[^\]]*)\]",
-        "The model has no option called {options}: it is misspelt, or meant for loading.",
-        "Correct it; the usual ones are max_new_tokens, do_sample, temperature and top_p.",
+        mark("The model has no option called {options}: it is misspelt, or meant for loading."),
+        mark("Correct it; the usual ones are max_new_tokens, do_sample, temperature and top_p."),
     ),
     _rule(
         r"Both `device` and `device_map` are specified",
-        "device puts the whole model in one place, device_map spreads it.",
-        "Leave one of them out.",
+        mark("device puts the whole model in one place, device_map spreads it."),
+        mark("Leave one of them out."),
     ),
     _rule(
         r"Got device==|device is required to be within|Torch not compiled with CUDA"
         r"|Found no NVIDIA driver|invalid device ordinal",
-        "There is no such device in this machine, or this torch was built without support for it.",
-        "Run select_device() to see what there is, or write DEVICE = -1 for the CPU.",
+        mark(
+            "There is no such device in this machine, or this torch was built without"
+            " support for it."
+        ),
+        mark("Run select_device() to see what there is, or write DEVICE = -1 for the CPU."),
     ),
     _rule(
         r"no kernel image is available|not compatible with the current PyTorch",
-        "This build of torch has no code for a GPU of this age.",
-        "Install a build of torch that fits the GPU, or write DEVICE = -1 for the CPU.",
+        mark("This build of torch has no code for a GPU of this age."),
+        mark("Install a build of torch that fits the GPU, or write DEVICE = -1 for the CPU."),
     ),
     _rule(
         r"Expected all tensors to be on the same device",
-        "The model is on one device and the prompt on another.",
-        "Load it with from_model_id(…, device=…), which moves both.",
+        mark("The model is on one device and the prompt on another."),
+        mark("Load it with from_model_id(…, device=…), which moves both."),
     ),
     _rule(
         r"`?\.to`? is not supported for .*(4|8)-?bit",
-        "A quantised model is placed while it is loaded and cannot be moved afterwards.",
-        'Leave device out and write device_map="auto".',
+        mark("A quantised model is placed while it is loaded and cannot be moved afterwards."),
+        mark('Leave device out and write device_map="auto".'),
     ),
     # --- memory and length ------------------------------------------------------------------------
     _rule(
         r"OutOfMemoryError|out of memory|can.t allocate memory|not enough memory|^MemoryError",
-        "The model, or the prompts that it reads at a time, need more memory than is free.",
-        "Restart the kernel, then write a smaller batch_size, shorter prompts or a smaller model;"
-        " will_it_fit() tells before loading.",
+        mark("The model, or the prompts that it reads at a time, need more memory than is free."),
+        mark(
+            "Restart the kernel, then write a smaller batch_size, shorter prompts or a"
+            " smaller model;"
+            " will_it_fit() tells before loading."
+        ),
     ),
     _rule(
         r"IndexError: index out of range in self|device-side assert",
-        "Prompt and answer are longer than the model can read, or a token is unknown to it.",
-        "Shorten the prompt or write a smaller max_new_tokens; LocalPipeline checks this before.",
+        mark("Prompt and answer are longer than the model can read, or a token is unknown to it."),
+        mark(
+            "Shorten the prompt or write a smaller max_new_tokens; LocalPipeline checks"
+            " this before."
+        ),
     ),
     _rule(
         r"does not have a padding token",
-        "Prompts of different length need a token to fill up with, and this tokenizer has none.",
-        "Write tokenizer.pad_token = tokenizer.eos_token; from_model_id does so by itself.",
+        mark(
+            "Prompts of different length need a token to fill up with, and this tokenizer has none."
+        ),
+        mark("Write tokenizer.pad_token = tokenizer.eos_token; from_model_id does so by itself."),
     ),
     # --- what LangChain's own classes do not do ---------------------------------------------------
     _rule(
         r"async generation is not supported|has no attribute 'async_client'",
-        "LangChain's ChatHuggingFace has no async calls for local models.",
-        "Use LocalChat(llm=LocalPipeline.from_model_id(…)), which has.",
+        mark("LangChain's ChatHuggingFace has no async calls for local models."),
+        mark("Use LocalChat(llm=LocalPipeline.from_model_id(…)), which has."),
     ),
     _rule(
         r"^Empty: ?$|^Empty$",
-        "The first token took longer than 60 seconds, or the generating thread failed: LangChain's"
-        " class loses that error.",
-        "Use LocalPipeline, which raises the error itself and has no time limit.",
+        mark(
+            "The first token took longer than 60 seconds, or the generating thread failed:"
+            " LangChain's"
+            " class loses that error."
+        ),
+        mark("Use LocalPipeline, which raises the error itself and has no time limit."),
     ),
     _rule(
         r"chat_template is not set|no chat template",
-        "This model was not trained for conversations.",
-        "Use a model with a chat template (catalogue() names some), or leave the chat class out.",
+        mark("This model was not trained for conversations."),
+        mark(
+            "Use a model with a chat template (catalogue() names some), or leave the chat"
+            " class out."
+        ),
     ),
     # --- packages --------------------------------------------------------------------------------
     _rule(
         r"torchvision::nms does not exist",
-        "torchvision and torch are not built for each other; nothing here needs torchvision.",
-        "Run `%pip uninstall -y torchvision` and restart the kernel.",
+        mark("torchvision and torch are not built for each other; nothing here needs torchvision."),
+        mark("Run `%pip uninstall -y torchvision` and restart the kernel."),
     ),
     _rule(
         r"No module named 'langchain\.(llms|chat_models|prompts|chains)"
         r"|cannot import name .* from 'langchain",
-        "The import path has moved: integrations have packages of their own now.",
-        "Write `from langchain_huggingface import HuggingFacePipeline`, and take prompts from"
-        " langchain_core.prompts.",
+        mark("The import path has moved: integrations have packages of their own now."),
+        mark(
+            "Write `from langchain_huggingface import HuggingFacePipeline`, and take prompts from"
+            " langchain_core.prompts."
+        ),
     ),
     _rule(
         r"requires? .{0,40}accelerate|accelerate.{0,20}is required",
-        "device_map is the work of the package accelerate, which is not installed.",
-        'Run install_packages("accelerate"), or leave device_map out.',
+        mark("device_map is the work of the package accelerate, which is not installed."),
+        mark('Run install_packages("accelerate"), or leave device_map out.'),
     ),
     _rule(
         r"bitsandbytes",
-        "Loading in 4 or 8 bits is the work of bitsandbytes, which is missing or does not fit.",
-        "Run `%pip install -U bitsandbytes` and restart the kernel, or load without it.",
+        mark(
+            "Loading in 4 or 8 bits is the work of bitsandbytes, which is missing or does not fit."
+        ),
+        mark("Run `%pip install -U bitsandbytes` and restart the kernel, or load without it."),
     ),
     _rule(
         r"flash.?attn|FlashAttention",
-        "FlashAttention is a package of its own, for some NVIDIA GPUs only.",
-        'Leave attn_implementation out, or write "sdpa", which every torch has.',
+        mark("FlashAttention is a package of its own, for some NVIDIA GPUs only."),
+        mark('Leave attn_implementation out, or write "sdpa", which every torch has.'),
     ),
     _rule(
         r"custom code which must be executed|trust_remote_code",
-        "This model brings Python code of its own, which would run on your machine.",
-        "Read that code first; then write trust_remote_code=True, or use another model.",
+        mark("This model brings Python code of its own, which would run on your machine."),
+        mark("Read that code first; then write trust_remote_code=True, or use another model."),
     ),
     _rule(
         r"vulnerability issue in `torch\.load`|upgrade torch to at least v2\.6",
-        "The weights are pickled, and this torch can be attacked by such files.",
-        "Use a model with safetensors, or a newer torch.",
+        mark("The weights are pickled, and this torch can be attacked by such files."),
+        mark("Use a model with safetensors, or a newer torch."),
     ),
     _rule(
         r"does not recognize this architecture|Unrecognized model|Unrecognized configuration class",
-        "The model is newer than the installed transformers, or does not generate text.",
-        "Use a newer transformers, or another model.",
+        mark("The model is newer than the installed transformers, or does not generate text."),
+        mark("Use a newer transformers, or another model."),
     ),
     # --- OpenVINO --------------------------------------------------------------------------------
     _rule(
         r"(task could not be automatically inferred|cannot infer the task|"
         r"infer.{0,40}task.{0,60}(local|directory))",
-        "For a folder nobody knows what the model is for.",
-        "Add --task text-generation-with-past to optimum-cli, or use export_openvino().",
+        mark("For a folder nobody knows what the model is for."),
+        mark("Add --task text-generation-with-past to optimum-cli, or use export_openvino()."),
     ),
     _rule(
         r"group.?size",
-        "The layers of this model are narrower than a group of weights, or do not divide by it.",
-        "Write a smaller group size: --group-size 32.",
+        mark(
+            "The layers of this model are narrower than a group of weights, or do not divide by it."
+        ),
+        mark("Write a smaller group size: --group-size 32."),
     ),
     _rule(
         r"openvino_model\.xml|export=True",
-        "The folder holds a PyTorch model, which OpenVINO has to convert first.",
-        'Write model_kwargs={{"export": True}}, or convert it once with export_openvino().',
+        mark("The folder holds a PyTorch model, which OpenVINO has to convert first."),
+        mark('Write model_kwargs={{"export": True}}, or convert it once with export_openvino().'),
     ),
     _rule(
         r"No module named '?(openvino|optimum|nncf)|optimum\[openvino\]",
-        "OpenVINO and its tools are not installed.",
-        'Run install_packages("openvino").',
+        mark("OpenVINO and its tools are not installed."),
+        mark('Run install_packages("openvino").'),
     ),
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from local_pipelines._fetch import damaged_file, fetch_model, is_damaged
+from local_pipelines._messages import tr
 from local_pipelines.devices import Device, select_device
 from local_pipelines.errors import (
     CredentialError,
@@ -64,15 +65,15 @@ def load_gated_model(
 def _check_options(options: Mapping[str, Any]) -> None:
     if "token" in options:
         raise CredentialError(
-            "A token is no argument of load_gated_model.",
-            "It would show up in outputs and logs.",
-            "Run `login()`, or set HF_TOKEN.",
+            tr("A token is no argument of load_gated_model."),
+            tr("It would show up in outputs and logs."),
+            tr("Run `login()`, or set HF_TOKEN."),
         )
     if unsafe := {"trust_remote_code", "use_safetensors"} & options.keys():
         raise ParameterError(
-            f"{unsafe.pop()} is no argument of load_gated_model.",
-            "It reads safetensors only and runs no code of a model's owners.",
-            "Leave it out, or load a model that you trust with transformers itself.",
+            tr("{name} is no argument of load_gated_model.").format(name=unsafe.pop()),
+            tr("It reads safetensors only and runs no code of a model's owners."),
+            tr("Leave it out, or load a model that you trust with transformers itself."),
         )
 
 
@@ -98,8 +99,10 @@ def _explain_contents(model_id: str, folder: Path, error: Exception) -> Exceptio
         return is_damaged(model_id, damaged)
     if "trust_remote_code" in str(error):
         return ModelError(
-            f"{model_id} brings program code of its own, which is not run here.",
-            "It would have all your rights on this machine.",
-            "Take another model, or read its code and load it with transformers yourself.",
+            tr("{model_id} brings program code of its own, which is not run here.").format(
+                model_id=model_id
+            ),
+            tr("It would have all your rights on this machine."),
+            tr("Take another model, or read its code and load it with transformers yourself."),
         )
     return error

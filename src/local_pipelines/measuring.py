@@ -18,7 +18,9 @@ from dataclasses import dataclass, field, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines._columns import align
+from local_pipelines._messages import ntr, tr
+from local_pipelines.errors import LocalPipelinesError, ParameterError, _paragraph
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,22 +93,34 @@ class Measurement:
         return statistics.median(self.ratios) if self.ratios else None
 
     def __repr__(self) -> str:
-        parts = [f"{_time(self.median)} in the median of {_runs(self)}", f"({_spread(self)})"]
-        text = f"{self.label}: {' '.join(parts)}" if self.label != "" else " ".join(parts)
+        text = ntr(
+            "{median} in the median of {number} run ({fastest} to {slowest})",
+            "{median} in the median of {number} runs ({fastest} to {slowest})",
+            len(self.seconds),
+        ).format(
+            median=_time(self.median),
+            number=len(self.seconds),
+            fastest=_time(self.fastest),
+            slowest=_time(self.slowest),
+        )
+        if self.label != "":
+            text = tr("{label}: {text}").format(label=self.label, text=text)
         if self.rate is not None:
-            text += f", {_number(self.rate)} {self.unit} per second"
+            text = tr("{text}, {rate} {unit} per second").format(
+                text=text, rate=_number(self.rate), unit=_unit(self.unit)
+            )
         if self.ratio is not None:
-            text += f", {_number(self.ratio)} times as fast as the first"
-        return text + (", interrupted" if self.interrupted else "")
+            text = tr("{text}, {ratio} times as fast as the first").format(
+                text=text, ratio=_number(self.ratio)
+            )
+        return tr("{text}, interrupted").format(text=text) if self.interrupted else text
 
 
 class Measurements(list[Measurement]):
     """Measurements side by side: a list that shows itself as a table."""
 
     def __repr__(self) -> str:
-        rows = _table(self)
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return align(_table(self))
 
     def _repr_html_(self) -> str:
         head, *body = _table(self)
@@ -123,30 +137,40 @@ def _cells(tag: str, row: Iterable[str]) -> str:
 
 def _table(results: Sequence[Measurement]) -> list[list[str]]:
     units = {result.unit for result in results if result.counts}
-    rate = f"{units.pop()} per second" if len(units) == 1 else "per second"
+    rate = (
+        tr("{unit} per second").format(unit=_unit(units.pop()))
+        if len(units) == 1
+        else tr("per second")
+    )
     columns: list[tuple[str, Callable[[Measurement], str]]] = [
-        ("label", lambda result: str(result.label)),
-        ("median", lambda result: _time(result.median)),
-        ("middle half", lambda result: " to ".join(map(_time, result.quartiles))),
-        ("fastest", lambda result: _time(result.fastest)),
-        ("slowest", lambda result: _time(result.slowest)),
+        (tr("label"), lambda result: str(result.label)),
+        (tr("median"), lambda result: _time(result.median)),
+        (tr("middle half"), lambda result: _spread(*result.quartiles)),
+        (tr("fastest"), lambda result: _time(result.fastest)),
+        (tr("slowest"), lambda result: _time(result.slowest)),
     ]
     if any(result.counts for result in results):
         columns.append((rate, lambda r: "" if r.rate is None else _number(r.rate)))
     if any(result.ratios for result in results):
-        columns.append(("times as fast", lambda r: "" if r.ratio is None else _number(r.ratio)))
-    columns.append(("runs", lambda r: f"{len(r.seconds)}{', interrupted' * r.interrupted}"))
+        columns.append((tr("times as fast"), lambda r: "" if r.ratio is None else _number(r.ratio)))
+    columns.append((tr("runs"), _runs))
     return [[name for name, _ in columns]] + [
         [show(result) for _, show in columns] for result in results
     ]
 
 
 def _runs(result: Measurement) -> str:
-    return f"{len(result.seconds)} run{'s' if len(result.seconds) > 1 else ''}"
+    number = str(len(result.seconds))
+    return tr("{text}, interrupted").format(text=number) if result.interrupted else number
 
 
-def _spread(result: Measurement) -> str:
-    return f"{_time(result.fastest)} to {_time(result.slowest)}"
+def _spread(low: float, high: float) -> str:
+    return tr("{low} to {high}").format(low=_time(low), high=_time(high))
+
+
+def _unit(unit: str) -> str:
+    """What was counted; the name that it has where the learner gave none."""
+    return tr("items") if unit == "items" else unit
 
 
 def _time(seconds: float) -> str:
@@ -243,8 +267,8 @@ def measure_in_turn(
     """
     if not functions:
         raise ParameterError(
-            "There is nothing to measure.",
-            next_step='Write measure_in_turn({"A": first, "B": second}).',
+            tr("There is nothing to measure."),
+            next_step=tr('Write measure_in_turn({"A": first, "B": second}).'),
         )
     results = _measure_all(functions, repeat=repeat, warm_up=warm_up, count=count, unit=unit)
     first = results[0]
@@ -269,12 +293,22 @@ class _Runs:
     result: Any = None
 
     def warm_up(self) -> None:
-        with _naming(f"{_name(self.label)} failed in its warm-up"):
+        with _naming(
+            tr("The measurement failed in its warm-up.")
+            if self.label == ""
+            else tr("The measurement of {label!r} failed in its warm-up.").format(label=self.label)
+        ):
             _check_result(self.function())
 
     def run(self) -> None:
         number = len(self.seconds) + 1
-        with _naming(f"{_name(self.label)} failed in run {number}"):
+        with _naming(
+            tr("The measurement failed in run {number}.").format(number=number)
+            if self.label == ""
+            else tr("The measurement of {label!r} failed in run {number}.").format(
+                label=self.label, number=number
+            )
+        ):
             start = time.perf_counter()
             result = self.function()
             seconds = time.perf_counter() - start
@@ -324,19 +358,15 @@ def _measure_all(
     return [one.finish(repeat, unit) for one in runs if one.seconds]
 
 
-def _name(label: Label) -> str:
-    return f"The measurement of {label!r}" if label != "" else "The measurement"
-
-
 @contextmanager
 def _naming(where: str) -> Iterator[None]:
     """Let an error say which candidate it comes from; its type stays what a caller expects."""
     try:
         yield
     except LocalPipelinesError as error:  # a notebook shows nothing but its sentences
-        raise type(error)(f"{where}. {error.fact}", error.cause, error.next_step) from error
+        raise type(error)(_paragraph(where, error.fact), error.cause, error.next_step) from error
     except Exception as error:
-        error.add_note(f"{where}.")
+        error.add_note(where)
         raise
 
 
@@ -346,8 +376,8 @@ def _counted(count: Count, result: Any) -> float | None:
     number = count(result) if callable(count) else count
     if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
         raise ParameterError(
-            f"count gave {number!r}, which is no number of items.",
-            next_step="Write a function that returns a number, such as count=len.",
+            tr("count gave {number!r}, which is no number of items.").format(number=number),
+            next_step=tr("Write a function that returns a number, such as count=len."),
         )
     return float(number)
 
@@ -368,19 +398,31 @@ def _check_result(result: Any) -> None:
     kind = type(result).__name__
     if isinstance(result, types.CoroutineType):
         result.close()  # else Python warns that nobody awaited it
-        step = "Measure the synchronous method, or `lambda: asyncio.run(…)` in a script."
+        step = tr("Measure the synchronous method, or `lambda: asyncio.run(…)` in a script.")
     else:
-        step = "Use it up inside: `lambda: list(…)`."
-    raise ParameterError(f"It returned a {kind}, which has done nothing yet.", next_step=step)
+        step = tr("Use it up inside: `lambda: list(…)`.")
+    raise ParameterError(
+        tr("It returned a {kind}, which has done nothing yet.").format(kind=kind), next_step=step
+    )
 
 
 def _check_callable(label: Label, function: object) -> None:
     if not callable(function):
         raise ParameterError(
-            f"What is to be measured{f' as {label!r}' if label != '' else ''} is no function, but"
-            f" {type(function).__name__}: it has been called already.",
-            next_step="Write `lambda:` before it, as in measure(lambda: llm.invoke(prompt)).",
+            _is_called(label, type(function).__name__),
+            next_step=tr("Write `lambda:` before it, as in measure(lambda: llm.invoke(prompt))."),
         )
+
+
+def _is_called(label: Label, kind: str) -> str:
+    if label == "":
+        return tr(
+            "What is to be measured is no function, but {kind}: it has been called already."
+        ).format(kind=kind)
+    return tr(
+        "What is to be measured as {label!r} is no function, but {kind}: it has been"
+        " called already."
+    ).format(label=label, kind=kind)
 
 
 def _check_count(count: object) -> None:
@@ -388,16 +430,20 @@ def _check_count(count: object) -> None:
         _counted(count, None)
     elif count is not None and not callable(count):
         raise ParameterError(
-            f"count = {count!r} is neither a number nor a function.",
-            next_step="Write count=64, or a function of the result such as count=len.",
+            tr("count = {count!r} is neither a number nor a function.").format(count=count),
+            next_step=tr("Write count=64, or a function of the result such as count=len."),
         )
 
 
 def _check_whole(name: str, value: object, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ParameterError(
-            f"{name} = {value!r} cannot work: it is a whole number from {low} upward.",
-            next_step=f"Write {name}={max(low, 3 if name == 'repeat' else 1)}.",
+            tr("{name} = {value!r} cannot work: it is a whole number from {low} upward.").format(
+                name=name, value=value, low=low
+            ),
+            next_step=tr("Write {name}={low}.").format(
+                name=name, low=max(low, 3 if name == "repeat" else 1)
+            ),
         )
 
 
@@ -438,7 +484,7 @@ def plot_measurements(
     results = list(results)
     if not results:
         raise ParameterError(
-            "There is nothing to draw.", next_step="Give a list of what measure() returned."
+            tr("There is nothing to draw."), next_step=tr("Give a list of what measure() returned.")
         )
     y = _default_y(results) if y is None else y
     values, more_is_better = _values(results, y)
@@ -476,13 +522,13 @@ def _values(results: Sequence[Measurement], y: str) -> tuple[list[tuple[float, .
         if all(result.ratios for result in results):
             return [result.ratios for result in results], True
         raise ParameterError(
-            'y="times as fast" compares candidates that were measured in turn; these were not.',
-            next_step="Measure them with measure_in_turn({…}).",
+            tr('y="times as fast" compares candidates that were measured in turn; these were not.'),
+            next_step=tr("Measure them with measure_in_turn({…})."),
         )
     if not y.endswith(" per second"):
         raise ParameterError(
-            f"y = {y!r} is nothing that was measured.",
-            next_step='Write y="seconds", "milliseconds", "times as fast" or "… per second".',
+            tr("y = {y!r} is nothing that was measured.").format(y=y),
+            next_step=tr('Write y="seconds", "milliseconds", "times as fast" or "… per second".'),
         )
     _check_unit(results, y.removesuffix(" per second"))
     return [result.rates for result in results], True
@@ -492,15 +538,21 @@ def _check_unit(results: Sequence[Measurement], name: str) -> None:
     for result in results:
         if not result.counts:
             raise ParameterError(
-                f"How many {name} {_name(result.label).lower()} produced was not counted.",
-                "Only a list counts itself.",
-                f'Write measure(…, count=…, unit="{name}") with a number or a function of the'
-                " result.",
+                tr("How many {unit} the measurement produced was not counted.").format(unit=name)
+                if result.label == ""
+                else tr(
+                    "How many {unit} the measurement of {label!r} produced was not counted."
+                ).format(unit=name, label=result.label),
+                tr("Only a list counts itself."),
+                tr(
+                    'Write measure(…, count=…, unit="{name}") with a number or a function of the'
+                    " result."
+                ).format(name=name),
             )
         if result.unit not in {name, "items"}:
             raise ParameterError(
-                f"{result.unit} were counted, not {name}.",
-                next_step=f'Write y="{result.unit} per second".',
+                tr("{unit} were counted, not {name}.").format(unit=result.unit, name=name),
+                next_step=tr('Write y="{unit} per second".').format(unit=result.unit),
             )
 
 

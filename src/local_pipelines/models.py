@@ -23,8 +23,10 @@ from local_pipelines._catalogue import (
     pocket_folder,
 )
 from local_pipelines._checkpoint import Shape, Weights
+from local_pipelines._columns import columns, pad
+from local_pipelines._messages import mark, tr
 from local_pipelines.devices import Device, select_device
-from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
+from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError, _paragraph
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -34,8 +36,7 @@ __all__ = ["Catalogue", "CatalogueEntry", "Fit", "catalogue", "model_path", "wil
 _PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow answers included
 # The few old ids without an owner that generate text; the Hub still redirects them.
 _OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
-_LIST_STEP = "Run `catalogue()` for ids that work here, or name a folder with a model in it."
-_POCKET_STEP = 'Write MODEL_ID = "pocket", which needs no download, or'
+_LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder with a model in it.")
 
 
 # --- from what a learner writes to what from_pretrained takes ----------------------------------
@@ -73,8 +74,8 @@ def _locate(model: str | os.PathLike[str]) -> Path | str:
         return _checked_folder(Path(model))
     if not isinstance(model, str) or not model.strip():
         raise ModelError(
-            f"{model!r} names no model.",
-            next_step='Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.',
+            tr("{model!r} names no model.").format(model=model),
+            next_step=tr('Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.'),
         )
     model = model.strip()
     if model == "pocket":
@@ -86,10 +87,12 @@ def _locate(model: str | os.PathLike[str]) -> Path | str:
     if _is_hub_id(model):
         return model
     raise ModelError(
-        f"{model!r} is no model: there is no folder of that name here, and an id of the Hub has"
-        " the form owner/name.",
+        tr(
+            "{model!r} is no model: there is no folder of that name here, and an id of the Hub"
+            " has the form owner/name."
+        ).format(model=model),
         _did_you_mean(model),
-        _LIST_STEP,
+        tr(_LIST_STEP),
     )
 
 
@@ -99,9 +102,9 @@ def _checked_pocket() -> Path:
         _checkpoint.read_weights(_checkpoint.weight_files(folder))
     except ModelError as error:
         raise ModelError(
-            "The embedded model is not whole in this installation.",
+            tr("The embedded model is not whole in this installation."),
             error.fact,
-            "Install the package again with pip, or name another model.",
+            tr("Install the package again with pip, or name another model."),
         ) from error
     return folder.resolve()
 
@@ -111,32 +114,41 @@ def _checked_folder(folder: Path) -> Path:
         folder = folder.expanduser()
         if not folder.exists():
             raise ModelError(
-                f"The folder {folder} was not found.",
-                f"It was looked for in {Path.cwd()}." if not folder.is_absolute() else "",
-                "Correct the path, or write an id of the Hub as owner/name.",
+                tr("The folder {folder} was not found.").format(folder=folder),
+                tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
+                if not folder.is_absolute()
+                else "",
+                tr("Correct the path, or write an id of the Hub as owner/name."),
             )
         if not folder.is_dir():
             raise ModelError(
-                f"{folder} is a file, not a folder.",
-                "A model is a folder with config.json, weights and tokenizer files side by side.",
-                f"Write the folder it lies in: {str(folder.parent)!r}.",
+                tr("{folder} is a file, not a folder.").format(folder=folder),
+                tr(
+                    "A model is a folder with config.json, weights and tokenizer files side by"
+                    " side."
+                ),
+                tr("Write the folder it lies in: {parent!r}.").format(parent=str(folder.parent)),
             )
         _checkpoint.read_weights(_checkpoint.weight_files(folder))
     except ModelError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no right, no such ~user, an odd name
         raise ModelError(
-            f"The folder {folder} cannot be read.",
+            tr("The folder {folder} cannot be read.").format(folder=folder),
             f"{error}.",
-            "Correct the path, or give yourself the right to read it.",
+            tr("Correct the path, or give yourself the right to read it."),
         ) from error
     return folder.resolve()
 
 
 def _is_address(model: str) -> ModelError:
     parts = [part for part in urlsplit(model).path.split("/") if part][:2]
-    step = f'Write MODEL_ID = "{"/".join(parts)}".' if len(parts) == 2 else _LIST_STEP
-    return ModelError(f"{model!r} is an address, not a model's id.", next_step=step)
+    step = tr(_LIST_STEP)
+    if len(parts) == 2:
+        step = tr('Write MODEL_ID = "{model_id}".').format(model_id="/".join(parts))
+    return ModelError(
+        tr("{model!r} is an address, not a model's id.").format(model=model), next_step=step
+    )
 
 
 def _looks_like_path(model: str) -> bool:
@@ -168,7 +180,9 @@ def _is_hub_id(model: str) -> bool:
 def _did_you_mean(model: str) -> str:
     """A sentence with the nearest id of the catalogue; empty if none is near."""
     nearest = _nearest(model)
-    return f'Did you mean "{nearest}"?' if nearest and nearest != model else ""
+    if not nearest or nearest == model:
+        return ""
+    return tr('Did you mean "{near}"?').format(near=nearest)
 
 
 def _nearest(model: str) -> str | None:
@@ -222,11 +236,7 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
-        raise _offline(
-            model_id,
-            "HF_HUB_OFFLINE forbids downloads",
-            "set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection.",
-        )
+        raise _offline(model_id)
     _check_token()
     api = HfApi()
     try:
@@ -240,31 +250,55 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
     except HfHubHTTPError:
         return None
     except Exception:  # noqa: BLE001 - no route, no name, no time, or a Wi-Fi log-in page
-        where = urlsplit(api.endpoint).netloc or api.endpoint
-        raise _offline(
-            model_id,
-            f"the Hub ({where}) cannot be reached",
-            "connect to the internet and run the cell once.",
-        ) from None  # the client's error may hold the header with the token
+        # The client's error may hold the header with the token.
+        raise _offline(model_id, urlsplit(api.endpoint).netloc or api.endpoint) from None
     return info
 
 
 def _absent(model_id: str) -> ModelError:
     return ModelError(
-        f'The Hub has no model "{model_id}" that you may see, and there is no such folder here.',
-        _did_you_mean(model_id) or "The id is misspelt, or the model is private.",
-        _LIST_STEP,
+        tr(
+            'The Hub has no model "{model_id}" that you may see, and there is no such folder here.'
+        ).format(model_id=model_id),
+        _did_you_mean(model_id) or tr("The id is misspelt, or the model is private."),
+        tr(_LIST_STEP),
     )
 
 
-def _offline(model_id: str, why: str, step: str) -> OfflineError:
-    state = "is not" if _cached_folder(model_id) is None else "is only in part"
-    cause = "A model of the Hub is downloaded once, when it is first used."
-    if hint := "" if catalogue().find(model_id) else _did_you_mean(model_id):
-        cause += f" {hint}"
-    return OfflineError(
-        f'"{model_id}" {state} on this machine, and {why}.', cause, f"{_POCKET_STEP} {step}"
-    )
+def _offline(model_id: str, host: str = "") -> OfflineError:
+    """The error for a model that is not here whole, where its Hub is forbidden or out of reach."""
+    partly = _cached_folder(model_id) is not None
+    if host:
+        fact = (
+            tr(
+                '"{model_id}" is only in part on this machine, and the Hub ({host}) cannot be'
+                " reached."
+            )
+            if partly
+            else tr('"{model_id}" is not on this machine, and the Hub ({host}) cannot be reached.')
+        )
+        step = tr(
+            'Write MODEL_ID = "pocket", which needs no download, or connect to the internet and'
+            " run the cell once."
+        )
+    else:
+        fact = (
+            tr(
+                tr(
+                    '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids'
+                    " downloads."
+                )
+            )
+            if partly
+            else tr('"{model_id}" is not on this machine, and HF_HUB_OFFLINE forbids downloads.')
+        )
+        step = tr(
+            'Write MODEL_ID = "pocket", which needs no download, or set HF_HUB_OFFLINE=0, restart'
+            " the kernel and run the cells again with a connection."
+        )
+    hint = "" if catalogue().find(model_id) else _did_you_mean(model_id)
+    cause = tr("A model of the Hub is downloaded once, when it is first used.")
+    return OfflineError(fact.format(model_id=model_id, host=host), _paragraph(cause, hint), step)
 
 
 # --- will it fit? ------------------------------------------------------------------------------
@@ -303,19 +337,39 @@ class Fit:
         return self.verdict in {"fits", "tight"}
 
     def _rows(self) -> list[tuple[str, str]]:
-        tokens = f"{self.batch_size} × {self.context} tokens"
-        kept = "already here" if self.cached else f"{gigabytes(self.disk_free)} free on disk"
+        download = (
+            tr("{size} (already here)") if self.cached else tr("{size} ({free} free on disk)")
+        ).format(size=gigabytes(self.download_bytes), free=gigabytes(self.disk_free))
         return [
-            ("download", f"{gigabytes(self.download_bytes)} ({kept})"),
-            ("weights", f"{gigabytes(self.weights_bytes)} in {self.dtype}"),
-            ("KV cache", f"{gigabytes(self.kv_cache_bytes)} for {tokens}"),
-            ("working memory", gigabytes(self.working_bytes)),
-            ("needed", gigabytes(self.memory_needed)),
-            ("free", f"{gigabytes(self.memory_free)} on {self.device}"),
+            (tr("download"), download),
+            (
+                tr("weights"),
+                tr("{size} in {dtype}").format(
+                    size=gigabytes(self.weights_bytes), dtype=self.dtype
+                ),
+            ),
+            (
+                tr("KV cache"),
+                tr("{size} for {batch_size} × {context} tokens").format(
+                    size=gigabytes(self.kv_cache_bytes),
+                    batch_size=self.batch_size,
+                    context=self.context,
+                ),
+            ),
+            (tr("working memory"), gigabytes(self.working_bytes)),
+            (tr("needed"), gigabytes(self.memory_needed)),
+            (
+                tr("free"),
+                tr("{size} on {device}").format(
+                    size=gigabytes(self.memory_free), device=self.device
+                ),
+            ),
         ]
 
     def __repr__(self) -> str:
-        return "\n".join([self.reason, *(f"  {name:<15}{text}" for name, text in self._rows())])
+        rows = self._rows()
+        width = max(columns(name) for name, _ in rows) + 1
+        return "\n".join([self.reason, *(f"  {pad(name, width)}{text}" for name, text in rows)])
 
     def _repr_html_(self) -> str:
         rows = "".join(
@@ -373,7 +427,8 @@ def will_it_fit(
     width = None if dtype is None else str(dtype).removeprefix("torch.")
     if width is not None and width not in _WIDTH:
         raise ParameterError(
-            f"{dtype!r} is no number format.", next_step=f"Write one of {', '.join(_WIDTH)}."
+            tr("{dtype!r} is no number format.").format(dtype=dtype),
+            next_step=tr("Write one of {names}.").format(names=", ".join(_WIDTH)),
         )
     facts = _facts(model_id)
     device = _measured(device)
@@ -393,7 +448,8 @@ def _measured(device: Device | str | int | None) -> Device:
 def _check_positive(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ParameterError(
-            f"{name} = {value!r} cannot be.", next_step=f"Write a whole number from 1, as {name}=1."
+            tr("{name} = {value!r} cannot be.").format(name=name, value=value),
+            next_step=tr("Write a whole number from 1, as {name}=1.").format(name=name),
         )
 
 
@@ -451,7 +507,9 @@ def _judge(
     alternative = None
     if advise and verdict in {"tight", "does not fit"}:
         alternative = _smaller(facts, device, dtype, context, batch_size)
-        reason += f' Try "{alternative}" instead.' if alternative else ""
+        if alternative:
+            advice = tr('Try "{model_id}" instead.').format(model_id=alternative)
+            reason = _paragraph(reason, advice)
     return Fit(
         model_id=facts.model_id,
         device=device.name,
@@ -486,25 +544,48 @@ def _verdict(
 ) -> tuple[str, str]:
     name, free = facts.model_id, device.memory_free
     if disk_free is not None and facts.download_bytes and facts.download_bytes > disk_free:
-        return "does not fit", (
-            f"{name} does not fit on the disk: the download takes"
-            f" {gigabytes(facts.download_bytes)} and {gigabytes(disk_free)} are free."
-        )
+        return "does not fit", tr(
+            "{name} does not fit on the disk: the download takes {size} and {free} are free."
+        ).format(name=name, size=gigabytes(facts.download_bytes), free=gigabytes(disk_free))
     if needed is None:
-        return "unknown", (
-            f"How much memory {name} takes is unknown here: it is not in the cache, not in the"
+        return "unknown", tr(
+            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
             " catalogue, and the Hub gives no figures."
-        )
+        ).format(name=name)
     if free is None:
-        return "unknown", (
-            f"{name} needs about {gigabytes(needed)}; how much is free on {device.name} is unknown."
-        )
+        return "unknown", tr(
+            "{name} needs about {needed}; how much is free on {device} is unknown."
+        ).format(name=name, needed=gigabytes(needed), device=device.name)
     verdict = "fits" if needed <= _SLACK * free else "tight" if needed <= free else "does not fit"
-    words = "fits tightly" if verdict == "tight" else verdict
-    least = "" if facts.shape.kv_values_per_token() else " without its KV cache"
-    return verdict, (
-        f"{name} {words} on {device.name}: it needs about {gigabytes(needed)}{least} and"
-        f" {gigabytes(free)} are free."
+    reason = _reasons(verdict, whole=facts.shape.kv_values_per_token() is not None)
+    return verdict, reason.format(
+        name=name, device=device.name, needed=gigabytes(needed), free=gigabytes(free)
+    )
+
+
+def _reasons(verdict: str, *, whole: bool) -> str:
+    """The sentence for a verdict; without the KV cache where its size is not known."""
+    if whole:
+        return {
+            "fits": tr("{name} fits on {device}: it needs about {needed} and {free} are free."),
+            "tight": tr(
+                "{name} fits tightly on {device}: it needs about {needed} and {free} are free."
+            ),
+        }.get(verdict) or tr(
+            "{name} does not fit on {device}: it needs about {needed} and {free} are free."
+        )
+    return {
+        "fits": tr(
+            "{name} fits on {device}: it needs about {needed} without its KV cache and {free} are"
+            " free."
+        ),
+        "tight": tr(
+            "{name} fits tightly on {device}: it needs about {needed} without its KV cache and"
+            " {free} are free."
+        ),
+    }.get(verdict) or tr(
+        "{name} does not fit on {device}: it needs about {needed} without its KV cache and {free}"
+        " are free."
     )
 
 

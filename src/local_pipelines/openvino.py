@@ -35,6 +35,7 @@ from local_pipelines._ir import (
     read_manifest,
     write_manifest,
 )
+from local_pipelines._messages import ntr, tr
 from local_pipelines._ov_config import OV_CONFIGS, check_ov_config, ov_config
 from local_pipelines.errors import LocalPipelinesError, MissingPackageError, ParameterError
 
@@ -99,11 +100,11 @@ def export_openvino(
     _check_room(job, force)
     stages = _Stages(job, progress)
     with stages:
-        source = stages.enter("fetch the model", job.fetch)
+        source = stages.enter(tr("fetch the model"), job.fetch)
         chosen = _choose_group_size(job, source)
         with _partial_folder(target) as partial:
-            stages.enter("convert", lambda: _convert(job, source, partial, chosen))
-            stages.enter("finish", lambda: _finish(job, source, partial, chosen))
+            stages.enter(tr("convert"), lambda: _convert(job, source, partial, chosen))
+            stages.enter(tr("finish"), lambda: _finish(job, source, partial, chosen))
     return target
 
 
@@ -140,8 +141,10 @@ def _checked_format(weight_format: object) -> str:
         return weight_format
     near = difflib.get_close_matches(str(weight_format).lower(), _BYTES, n=1) or ["int8"]
     raise ParameterError(
-        f"{weight_format!r} is none of the formats {', '.join(map(repr, _BYTES))}.",
-        next_step=f'Write weight_format="{near[0]}".',
+        tr("{weight_format!r} is none of the formats {names}.").format(
+            weight_format=weight_format, names=", ".join(map(repr, _BYTES))
+        ),
+        next_step=tr('Write weight_format="{near}".').format(near=near[0]),
     )
 
 
@@ -151,13 +154,18 @@ def _check_group_size(job: _Job) -> None:
         return
     if job.weight_format != "int4":
         raise ParameterError(
-            f"group_size = {size!r} is for int4 only, and {job.weight_format} was asked for.",
-            next_step='Take it away, or write weight_format="int4".',
+            tr("group_size = {size!r} is for int4 only, and {weight_format} was asked for.").format(
+                size=size, weight_format=job.weight_format
+            ),
+            next_step=tr('Take it away, or write weight_format="int4".'),
         )
     if isinstance(size, bool) or not isinstance(size, int) or (size < 1 and size != -1):
         raise ParameterError(
-            f"group_size = {size!r} cannot work: it is a number of weights, or -1 for a whole row.",
-            next_step="Write group_size=64.",
+            tr(
+                "group_size = {size!r} cannot work: it is a number of weights, or -1 for a whole"
+                " row."
+            ).format(size=size),
+            next_step=tr("Write group_size=64."),
         )
 
 
@@ -176,15 +184,19 @@ def _is_done(job: _Job) -> bool:
     manifest = read_manifest(target) if target.is_dir() else None
     if manifest is None:
         raise ExportError(
-            f"{target} is there already, and not an export of this course.",
-            "Nothing in it was changed.",
-            "Write another folder's name.",
+            tr("{target} is there already, and not an export of this course.").format(
+                target=target
+            ),
+            tr("Nothing in it was changed."),
+            tr("Write another folder's name."),
         )
     if difference := _difference(job, manifest):
         raise ExportError(
-            f"{target} holds another export: {difference}.",
-            "Nothing in it was changed.",
-            "Write another folder's name, such as one for each model and format, or delete it.",
+            tr("{target} holds another export: {difference}.").format(
+                target=target, difference=difference
+            ),
+            tr("Nothing in it was changed."),
+            tr("Write another folder's name, such as one for each model and format, or delete it."),
         )
     read_export(target)  # whole, and readable by the OpenVINO that is installed
     return True
@@ -194,17 +206,17 @@ def _difference(job: _Job, manifest: dict[str, Any]) -> str:
     """What the folder's export was made from, where that is not what is asked for; else empty."""
     source, has = manifest.get("source", {}), manifest.get("weight_format")
     if not _is_source(job, source):
-        of = source.get("model", "another model")
-        return f"it was made from {of}" + (
-            ", of which this is another version" if of == job.name else ""
-        )
+        of = source.get("model", tr("another model"))
+        if of == job.name:
+            return tr("it was made from {model}, of which this is another version").format(model=of)
+        return tr("it was made from {model}").format(model=of)
     if has != job.weight_format:
-        return f"{has}, not {job.weight_format}"
+        return tr("{found}, not {wanted}").format(found=has, wanted=job.weight_format)
     wanted, size = job.group_size, manifest.get("group_size")
     if wanted is None and not manifest.get("group_size_chosen", True):
-        return f"int4 with group_size={size}, which this call does not ask for"
+        return tr("int4 with group_size={size}, which this call does not ask for").format(size=size)
     if wanted not in {None, size}:
-        return f"int4 with groups of {size}, not {wanted}"
+        return tr("int4 with groups of {size}, not {wanted}").format(size=size, wanted=wanted)
     return ""
 
 
@@ -229,14 +241,14 @@ def _check_extra() -> None:
     missing = [name for name, version in installed_versions(_NEEDED).items() if version is None]
     if missing:
         raise MissingPackageError(
-            f"An export needs {', '.join(missing)}, which {_is_are(missing)} not installed.",
-            "OpenVINO is an extra of this course.",
-            'Run `install_packages("openvino")` and then this cell again.',
+            ntr(
+                "An export needs {names}, which is not installed.",
+                "An export needs {names}, which are not installed.",
+                len(missing),
+            ).format(names=", ".join(missing)),
+            tr("OpenVINO is an extra of this course."),
+            tr('Run `install_packages("openvino")` and then this cell again.'),
         )
-
-
-def _is_are(names: list[str]) -> str:
-    return "is" if len(names) == 1 else "are"
 
 
 @dataclass(frozen=True)
@@ -267,25 +279,45 @@ def _check_room(job: _Job, force: bool) -> None:
         return
     if not facts.weights.floats:
         raise ExportError(
-            f"{job.name} cannot be exported: its weights are quantised or in OpenVINO's format.",
-            next_step="Take the model that it was made from, or use it as it is.",
+            tr(
+                "{name} cannot be exported: its weights are quantised or in OpenVINO's format."
+            ).format(name=job.name),
+            next_step=tr("Take the model that it was made from, or use it as it is."),
         )
     stored = facts.download_bytes or 2 * facts.weights.floats
     need = _need(job, facts.weights.floats, stored)
-    what = f"Exporting {job.name} to {job.weight_format} needs about"
     free = _disk_free(job.target)
     if free is not None and need.disk > free:
         raise ExportError(
-            f"{what} {gigabytes(need.disk)} on the disk, and {gigabytes(free)} are free.",
-            f"Of that, {gigabytes(need.kept)} stay.",
-            "Free some space, write a folder on another disk, or take a smaller model.",
+            tr(
+                "Exporting {name} to {weight_format} needs about {needed} on the disk, and {free}"
+                " are free."
+            ).format(
+                name=job.name,
+                weight_format=job.weight_format,
+                needed=gigabytes(need.disk),
+                free=gigabytes(free),
+            ),
+            tr("Of that, {kept} stay.").format(kept=gigabytes(need.kept)),
+            tr("Free some space, write a folder on another disk, or take a smaller model."),
         )
     memory = _memory_free()
     if need.memory > memory:
         raise ExportError(
-            f"{what} {gigabytes(need.memory)} of memory, and {gigabytes(memory)} are free.",
-            "The whole model is in memory while it is converted.",
-            "Close other programs and kernels, take a smaller model, or write force=True to try.",
+            tr(
+                "Exporting {name} to {weight_format} needs about {needed} of memory, and {free} are"
+                " free."
+            ).format(
+                name=job.name,
+                weight_format=job.weight_format,
+                needed=gigabytes(need.memory),
+                free=gigabytes(memory),
+            ),
+            tr("The whole model is in memory while it is converted."),
+            tr(
+                "Close other programs and kernels, take a smaller model, or write force=True to"
+                " try."
+            ),
         )
 
 
@@ -317,9 +349,11 @@ def _choose_group_size(job: _Job, source: Path) -> int | None:
     if odd:
         others = [f"group_size={size}" for size in (*fitting, -1)]
         raise ParameterError(
-            f"group_size={job.group_size} does not divide the width {odd[0]} of some layers.",
-            "The weights of a row are cut into groups of the same size.",
-            f"Write {' or '.join(others)}, or take it away.",
+            tr("group_size={group_size} does not divide the width {odd} of some layers.").format(
+                group_size=job.group_size, odd=odd[0]
+            ),
+            tr("The weights of a row are cut into groups of the same size."),
+            tr("Write {names}, or take it away.").format(names=tr(" or ").join(others)),
         )
     return job.group_size
 
@@ -420,9 +454,12 @@ def _load_exporter() -> _Exporter:
             from local_pipelines.packages import torchvision_fault
 
             raise MissingPackageError(
-                "The OpenVINO tools are installed and cannot be imported.",
-                torchvision_fault() or f"Python says: {error}.",
-                'Run `install_packages("openvino")`, restart the kernel and run this cell again.',
+                tr("The OpenVINO tools are installed and cannot be imported."),
+                torchvision_fault() or tr("Python says: {error}.").format(error=error),
+                tr(
+                    'Run `install_packages("openvino")`, restart the kernel and run this cell'
+                    " again."
+                ),
             ) from error
 
 
@@ -468,38 +505,43 @@ def _explained(job: _Job) -> Iterator[None]:
 
 
 def _explain(job: _Job, error: Exception) -> ExportError:
-    fact = f"Exporting {job.name} to {job.weight_format} failed"
+    what = {"name": job.name, "weight_format": job.weight_format}
     said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
         return ExportError(
-            f"{fact}: the disk is full.",
-            "What was written of it is removed again.",
-            "Free some space, or write a folder on another disk.",
+            tr("Exporting {name} to {weight_format} failed: the disk is full.").format(**what),
+            tr("What was written of it is removed again."),
+            tr("Free some space, or write a folder on another disk."),
         )
     if isinstance(error, MemoryError) or re.search("alloc.*memory|bad_alloc", str(error)):
         return ExportError(
-            f"{fact}: the memory is full.",
-            "The whole model is in memory while it is converted.",
-            "Close other programs and kernels, or take a smaller model.",
+            tr("Exporting {name} to {weight_format} failed: the memory is full.").format(**what),
+            tr("The whole model is in memory while it is converted."),
+            tr("Close other programs and kernels, or take a smaller model."),
         )
     if match := re.search(r"export an? (\S+) model, that is a custom or unsupported", str(error)):
         return ExportError(
-            f"{fact}: optimum-intel cannot convert models of the type {match[1]}.",
-            "Each type of model needs rules of its own there.",
-            'Run it with backend="torch", or take a model of another type.',
+            tr(
+                "Exporting {name} to {weight_format} failed: optimum-intel cannot convert models of"
+                " the type {kind}."
+            ).format(**what, kind=match[1]),
+            tr("Each type of model needs rules of its own there."),
+            tr('Run it with backend="torch", or take a model of another type.'),
         )
     return ExportError(
-        f"{fact}: {type(error).__name__}: {said}",
-        "The error comes from the tools that convert it.",
-        "The traceback, by `import traceback; traceback.print_last()`, tells more.",
+        tr("Exporting {name} to {weight_format} failed: {error}").format(
+            **what, error=f"{type(error).__name__}: {said}"
+        ),
+        tr("The error comes from the tools that convert it."),
+        tr("The traceback, by `import traceback; traceback.print_last()`, tells more."),
     )
 
 
 def _cannot_write(target: Path, error: OSError) -> ExportError:
     return ExportError(
-        f"Nothing can be written to {target.parent}.",
+        tr("Nothing can be written to {parent}.").format(parent=target.parent),
         f"{error.strerror or error}.",
-        "Write a folder that is yours, such as one beside the notebook.",
+        tr("Write a folder that is yours, such as one beside the notebook."),
     )
 
 
@@ -557,12 +599,14 @@ class _Stages:
     """A bar that names the stage; nothing else is shown while the tools talk."""
 
     def __init__(self, job: _Job, progress: bool) -> None:
-        self._title = f"{job.name} to {job.weight_format}"
+        self._title = tr("{name} to {weight_format}").format(
+            name=job.name, weight_format=job.weight_format
+        )
         self._show = progress
         self._bar: Any = None
 
     def __enter__(self) -> _Stages:
-        if self._show:
+        if self._show and _is_watched():
             from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
             form = "{desc} {bar} {n}/{total} [{elapsed}]"
@@ -571,7 +615,7 @@ class _Stages:
 
     def enter(self, stage: str, work: Any) -> Any:
         if self._bar is not None:
-            self._bar.set_description(f"{self._title}: {stage}")
+            self._bar.set_description(self._said(stage))
         result = work()
         if self._bar is not None:
             self._bar.update()
@@ -579,8 +623,20 @@ class _Stages:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._bar is not None:
-            self._bar.set_description(f"{self._title}: {'done' if kind is None else 'stopped'}")
+            self._bar.set_description(self._said(tr("done") if kind is None else tr("stopped")))
             self._bar.close()
+
+    def _said(self, stage: str) -> str:
+        return tr("{title}: {stage}").format(title=self._title, stage=stage)
+
+
+def _is_watched() -> bool:
+    """Whether somebody sees a bar: in a notebook that a program runs, it would be stored debris."""
+    from local_pipelines._front_end import widgets_work
+
+    ipython = _imported("IPython")
+    in_kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None) is not None
+    return not in_kernel or widgets_work()
 
 
 @contextmanager

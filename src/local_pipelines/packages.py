@@ -21,7 +21,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from local_pipelines.errors import MissingPackageError, ParameterError
+from local_pipelines._messages import tr
+from local_pipelines.errors import MissingPackageError, ParameterError, _paragraph
 
 __all__ = ["Installation", "install_packages", "installed_versions", "torchvision_fault"]
 
@@ -63,11 +64,14 @@ class Installation:
 
     def __repr__(self) -> str:
         if not self.installed:
-            return f"Nothing to do, already here: {', '.join(self.present)}."
-        done = f"Installed: {', '.join(self.installed)}."
+            return tr("Nothing to do, already here: {names}.").format(names=", ".join(self.present))
+        done = tr("Installed: {names}.").format(names=", ".join(self.installed))
         if not self.restart:
             return done
-        return f"{done} Restart the kernel: it still uses the old {', '.join(self.restart)}."
+        advice = tr("Restart the kernel: it still uses the old {names}.").format(
+            names=", ".join(self.restart)
+        )
+        return _paragraph(done, advice)
 
 
 def installed_versions(names: Iterable[str] = (*NEEDED, *OPTIONAL)) -> dict[str, str | None]:
@@ -109,11 +113,11 @@ def torchvision_fault() -> str:
     fits = all(need.specifier.contains(torch, prereleases=True) for need in wanted)
     if fits and not _other_build(torch, vision):
         return ""
-    return (
-        f"torchvision {vision} does not fit torch {torch}: where transformers fails with `Could "
-        "not import module` or `operator torchvision::nms does not exist`, this is why. The course "
-        "needs no torchvision: run `%pip uninstall -y torchvision` and restart the kernel."
-    )
+    return tr(
+        "torchvision {vision} does not fit torch {torch}: where transformers fails with `Could not"
+        " import module` or `operator torchvision::nms does not exist`, this is why. The course"
+        " needs no torchvision: run `%pip uninstall -y torchvision` and restart the kernel."
+    ).format(vision=vision, torch=torch)
 
 
 def _other_build(torch: str, vision: str) -> bool:
@@ -176,8 +180,8 @@ def _expand(text: str) -> list[Requirement]:
         need = Requirement(text)
     except InvalidRequirement:
         raise ParameterError(
-            f"{text!r} names no package.",
-            next_step='Write a name as pip takes it, such as "ray" or "ray>=2.40".',
+            tr("{text!r} names no package.").format(text=text),
+            next_step=tr('Write a name as pip takes it, such as "ray" or "ray>=2.40".'),
         ) from None
     return [need] if need.marker is None or need.marker.evaluate() else []
 
@@ -188,8 +192,10 @@ def _course_needs(extra: str) -> list[Requirement]:
         needs = [Requirement(line) for line in metadata.requires(_COURSE) or []]
     except metadata.PackageNotFoundError:
         raise MissingPackageError(
-            f"What {extra or 'the course'} needs is unknown, as {_COURSE} is not installed here.",
-            next_step="Run `%pip install -e .` from the course's folder, then this cell again.",
+            tr("What {extra} needs is unknown, as {course} is not installed here.").format(
+                extra=extra or tr("the course"), course=_COURSE
+            ),
+            next_step=tr("Run `%pip install -e .` from the course's folder, then this cell again."),
         ) from None
     chosen = [need for need in needs if _belongs(need, extra)]
     for need in chosen:
@@ -242,9 +248,9 @@ def _run_installer(needs: list[str]) -> None:
     )
     if result.returncode:
         raise MissingPackageError(
-            f"Installing {', '.join(needs)} failed.",
+            tr("Installing {names} failed.").format(names=", ".join(needs)),
             _last_words(result.stdout + result.stderr),
-            "Check the spelling and the network, then run this cell again.",
+            tr("Check the spelling and the network, then run this cell again."),
         )
 
 
@@ -255,9 +261,11 @@ def _installer() -> list[str]:
     if uv := shutil.which("uv"):  # an environment made by uv has no pip inside
         return [uv, "pip", "install", "--color", "never", "--python", sys.executable]
     raise MissingPackageError(
-        "Neither pip nor uv was found, so nothing can be installed from here.",
-        next_step=f"Run `{Path(sys.executable).name} -m ensurepip` in a terminal with this "
-        "environment switched on, then this cell again.",
+        tr("Neither pip nor uv was found, so nothing can be installed from here."),
+        next_step=tr(
+            "Run `{name} -m ensurepip` in a terminal with this environment switched on,"
+            " then this cell again."
+        ).format(name=Path(sys.executable).name),
     )
 
 

@@ -8,6 +8,7 @@ import re
 import reprlib
 from collections.abc import Callable
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import ParameterError
 
 __all__ = ["check_parameters"]
@@ -41,9 +42,11 @@ _Check = Callable[[str, object], None]
 def _model_id(name: str, value: object) -> None:
     if not isinstance(value, str) or not value.strip():
         raise ParameterError(
-            f"{name} = {reprlib.repr(value)} names no model.",
-            next_step=f'Write {name} = "pocket", a name from the Hub such as '
-            '"openai-community/gpt2", or a folder.',
+            tr("{name} = {value} names no model.").format(name=name, value=reprlib.repr(value)),
+            next_step=tr(
+                'Write {name} = "pocket", a name from the Hub such as'
+                ' "openai-community/gpt2", or a folder.'
+            ).format(name=name),
         )
 
 
@@ -55,8 +58,12 @@ def _is_whole(value: object, low: int) -> bool:
 def _count(name: str, value: object) -> None:
     if not _is_whole(value, 1):
         raise ParameterError(
-            f"{name} = {reprlib.repr(value)} cannot work: it is a whole number from 1 upward.",
-            next_step=f"Write {name} = {_nearest_count(value)}{_quotes(value)}.",
+            tr("{name} = {value} cannot work: it is a whole number from 1 upward.").format(
+                name=name, value=reprlib.repr(value)
+            ),
+            next_step=tr("Write {name} = {number}{quotes}.").format(
+                name=name, number=_nearest_count(value), quotes=_quotes(value)
+            ),
         )
 
 
@@ -72,18 +79,24 @@ def _quotes(value: object) -> str:
     """Say what turned a number into text."""
     if not isinstance(value, str) or not re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
         return ""
-    return " without quotes; on papermill's command line use -p, not -r"
+    return tr(" without quotes; on papermill's command line use -p, not -r")
 
 
 def _number(low: float, high: float, example: str) -> _Check:
-    limits = f"from {low:g} upward" if math.isinf(high) else f"from {low:g} to {high:g}"
-
     def check(name: str, value: object) -> None:
         number = value if isinstance(value, int | float) else math.nan
         if isinstance(value, bool) or not low <= number <= high or number == math.inf:
             raise ParameterError(
-                f"{name} = {reprlib.repr(value)} cannot work: it is a number {limits}.",
-                next_step=f"Write {name} = {example}{_quotes(value)}.",
+                (
+                    tr("{name} = {value} cannot work: it is a number from {low:g} upward.")
+                    if math.isinf(high)
+                    else tr(
+                        "{name} = {value} cannot work: it is a number from {low:g} to {high:g}."
+                    )
+                ).format(name=name, value=reprlib.repr(value), low=low, high=high),
+                next_step=tr("Write {name} = {example}{quotes}.").format(
+                    name=name, example=example, quotes=_quotes(value)
+                ),
             )
 
     return check
@@ -92,8 +105,10 @@ def _number(low: float, high: float, example: str) -> _Check:
 def _seed(name: str, value: object) -> None:
     if not _is_whole(value, 0):
         raise ParameterError(
-            f"{name} = {reprlib.repr(value)} cannot work: it is a whole number from 0 upward.",
-            next_step=f"Write {name} = 0{_quotes(value)}.",
+            tr("{name} = {value} cannot work: it is a whole number from 0 upward.").format(
+                name=name, value=reprlib.repr(value)
+            ),
+            next_step=tr("Write {name} = 0{quotes}.").format(name=name, quotes=_quotes(value)),
         )
 
 
@@ -102,8 +117,10 @@ def _choice(*words: str) -> _Check:
         if value not in words:
             near = difflib.get_close_matches(str(value).lower(), words, n=1) or words[:1]
             raise ParameterError(
-                f"{name} = {reprlib.repr(value)} is not one of {', '.join(map(repr, words))}.",
-                next_step=f'Write {name} = "{near[0]}".',
+                tr("{name} = {value} is not one of {names}.").format(
+                    name=name, value=reprlib.repr(value), names=", ".join(map(repr, words))
+                ),
+                next_step=tr('Write {name} = "{near}".').format(name=name, near=near[0]),
             )
 
     return check
@@ -118,10 +135,16 @@ def _device(name: str, value: object) -> None:
         return
     number = value if isinstance(value, str) and re.fullmatch(r"-1|\d{1,4}", value) else None
     raise ParameterError(
-        f"{name} = {reprlib.repr(value)} is no device.",
-        'It is "auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the '
-        "first GPU.",
-        f"Write {name} = {number}{_quotes(number)}." if number else f'Write {name} = "auto".',
+        tr("{name} = {value} is no device.").format(name=name, value=reprlib.repr(value)),
+        tr(
+            'It is "auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the'
+            " first GPU."
+        ),
+        tr("Write {name} = {number}{quotes}.").format(
+            name=name, number=number, quotes=_quotes(number)
+        )
+        if number
+        else tr('Write {name} = "auto".').format(name=name),
     )
 
 
@@ -150,7 +173,9 @@ def _check_for(name: str) -> _Check:
         return _count
     near = difflib.get_close_matches(name.upper(), _CHECKS, n=1)
     raise ParameterError(
-        f"{name} is no parameter of the notebooks.",
-        f"Known are {', '.join(_CHECKS)}, and numbers such as N_RUNS or GROUP_SIZE.",
-        f"Write {near[0]}." if near else "Take it away.",
+        tr("{name} is no parameter of the notebooks.").format(name=name),
+        tr("Known are {names}, and numbers such as N_RUNS or GROUP_SIZE.").format(
+            names=", ".join(_CHECKS)
+        ),
+        tr("Write {near}.").format(near=near[0]) if near else tr("Take it away."),
     )

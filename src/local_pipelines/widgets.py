@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from local_pipelines import _front_end
 from local_pipelines._chat_box import ChatBox, default_questions
+from local_pipelines._messages import capitalised, fragment, mark, sentence, tr
 from local_pipelines.errors import CredentialError, DeviceError, ModelError, ParameterError
 
 __all__ = ["ChatBox", "Picker", "chat_box", "device_picker", "model_picker"]
@@ -74,16 +75,23 @@ class Picker(Generic[Value]):
         if isinstance(value, bool) or value not in [each.value for each in self._open]:
             closed = next((each for each in self._closed if each.value == value), None)
             raise ParameterError(
-                f"{value!r} is no {self._kind} to choose here.",
-                f"{closed.obstacle[:1].upper()}{closed.obstacle[1:]}." if closed else "",
-                f"Choose one of {', '.join(repr(each.value) for each in self._open)}.",
+                self._refusal().format(value=value),
+                sentence(capitalised(closed.obstacle)) if closed else "",
+                tr("Choose one of {names}.").format(
+                    names=", ".join(repr(each.value) for each in self._open)
+                ),
             )
         self._value = value
         if self._radio is not None:
             self._radio.value = value
 
     def __repr__(self) -> str:
-        return f"{self._kind}: {self._describe(self._value)}"
+        return tr("{label}: {text}").format(label=tr(self._kind), text=self._describe(self._value))
+
+    def _refusal(self) -> str:
+        if self._kind == "device":
+            return tr("{value!r} is no device to choose here.")
+        return tr("{value!r} is no model to choose here.")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if not _front_end.widgets_work():
@@ -98,7 +106,7 @@ class Picker(Generic[Value]):
         self._radio = ipywidgets.RadioButtons(
             options=[(str(each), each.value) for each in self._open],
             value=self._value,
-            description=self._kind.capitalize(),
+            description=capitalised(tr(self._kind)),
         )
         chosen = ipywidgets.HTML(self._chosen())
         chosen.add_class("lp-chosen")
@@ -114,7 +122,7 @@ class Picker(Generic[Value]):
         return _front_end.styled("lp-picker", _CSS, parts)
 
     def _closed_rows(self) -> Iterator[str]:
-        yield '<div role="group" aria-label="Not to be had here">'
+        yield f'<div role="group" aria-label="{escape(tr("Not to be had here"))}">'
         for each in self._closed:
             text = f"{escape(each.name)} — {escape(each.facts)}" if each.facts else each.name
             yield (
@@ -183,7 +191,11 @@ def device_picker(value: str | int = "auto") -> Picker[str | int]:
 
     best, wanted = select_device(), select_device(value)
     choices: list[Choice[str | int]] = [
-        Choice(value="auto", name="auto", facts=f"the best one here: {best.name}")
+        Choice(
+            value="auto",
+            name="auto",
+            facts=tr("the best one here: {device}").format(device=best.name),
+        )
     ]
     for device in available_devices():
         facts = [device.hardware, device.dtype]
@@ -199,7 +211,7 @@ def device_picker(value: str | int = "auto") -> Picker[str | int]:
             )
         )
     choices += _absent_devices({str(choice.name).split(":")[0] for choice in choices})
-    return Picker("device", "DEVICE", choices, value, _describe_device)
+    return Picker(mark("device"), "DEVICE", choices, value, _describe_device)
 
 
 def _number(name: str, index: int) -> str | int:
@@ -213,13 +225,13 @@ def _describe_device(value: str | int) -> str:
     from local_pipelines.devices import select_device
 
     device = select_device(value)
-    return f"{device.name} ({device.reason.rstrip('.')})"
+    return tr("{name} ({facts})").format(name=device.name, facts=fragment(device.reason))
 
 
 def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
     from local_pipelines.devices import select_device
 
-    makers = {"cuda": "NVIDIA or AMD GPU", "xpu": "Intel GPU", "mps": "Apple GPU"}
+    makers = {"cuda": tr("NVIDIA or AMD GPU"), "xpu": tr("Intel GPU"), "mps": tr("Apple GPU")}
     for family, maker in makers.items():
         if family in present:
             continue
@@ -228,8 +240,8 @@ def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
             select_device(family)
         except DeviceError as error:
             # The cause it gives is about CUDA, whichever was asked for.
-            reason = error.cause.rstrip(".") if family == "cuda" else ""
-        reason = reason or "torch finds none in this machine"
+            reason = fragment(error.cause) if family == "cuda" else ""
+        reason = reason or tr("torch finds none in this machine")
         yield Choice(value=family, name=family, facts=maker, obstacle=reason)
 
 
@@ -265,15 +277,17 @@ def model_picker(value: str = "pocket") -> Picker[str]:
         choices.append(
             _model_choice(wanted, device)
             if here
-            else Choice(value=wanted, name=wanted, facts="from the Hub, not downloaded yet")
+            else Choice(value=wanted, name=wanted, facts=tr("from the Hub, not downloaded yet"))
         )
     lines = {choice.value: choice for choice in choices}
-    return Picker("model", "MODEL_ID", choices, wanted, lambda name: _describe_model(lines[name]))
+    return Picker(
+        mark("model"), "MODEL_ID", choices, wanted, lambda name: _describe_model(lines[name])
+    )
 
 
 def _describe_model(choice: Choice[str]) -> str:
     facts = [*choice.facts.split(" · "), choice.obstacle]
-    return f"{choice.name} ({', '.join(filter(None, facts))})"
+    return tr("{name} ({facts})").format(name=choice.name, facts=tr(", ").join(filter(None, facts)))
 
 
 def _model_choice(model_id: str, device: Any) -> Choice[str]:
@@ -283,16 +297,16 @@ def _model_choice(model_id: str, device: Any) -> Choice[str]:
     try:
         fit = will_it_fit(model_id, device)
     except ModelError as error:
-        return Choice(value=model_id, name=model_id, facts="", obstacle=error.fact.rstrip("."))
+        return Choice(value=model_id, name=model_id, facts="", obstacle=fragment(error.fact))
     entry = catalogue().find(model_id)
-    facts = ["size unknown" if fit.download_bytes is None else gigabytes(fit.download_bytes)]
+    facts = [tr("size unknown") if fit.download_bytes is None else gigabytes(fit.download_bytes)]
     if entry:
-        facts += ["chats" if entry.has_chat_template else "continues a text"]
-        facts += ["gated"] if entry.gated else []
-    facts.append("already here" if fit.cached else "to download")
+        facts += [tr("chats") if entry.has_chat_template else tr("continues a text")]
+        facts += [tr("gated")] if entry.gated else []
+    facts.append(tr("already here") if fit.cached else tr("to download"))
     obstacle = _obstacle(fit, gated=bool(entry and entry.gated))
     if fit:
-        facts.append("fits" if fit.verdict == "fits" else "fits tightly")
+        facts.append(tr("fits") if fit.verdict == "fits" else tr("fits tightly"))
     return Choice(value=model_id, name=model_id, facts=" · ".join(facts), obstacle=obstacle)
 
 
@@ -303,21 +317,24 @@ def _obstacle(fit: Any, *, gated: bool) -> str:
 
     if fit.verdict == "does not fit":
         if fit.disk_free is not None and (fit.download_bytes or 0) > fit.disk_free:
-            return f"does not fit on the disk: {gigabytes(fit.disk_free)} are free"
-        return (
-            f"does not fit: needs {gigabytes(fit.memory_needed)},"
-            f" {gigabytes(fit.memory_free)} are free on {fit.device}"
+            return tr("does not fit on the disk: {free} are free").format(
+                free=gigabytes(fit.disk_free)
+            )
+        return tr("does not fit: needs {needed}, {free} are free on {device}").format(
+            needed=gigabytes(fit.memory_needed),
+            free=gigabytes(fit.memory_free),
+            device=fit.device,
         )
     if fit.cached:
         return ""
     if hub_is_offline():
-        return "not downloaded, and HF_HUB_OFFLINE forbids it"
+        return tr("not downloaded, and HF_HUB_OFFLINE forbids it")
     if gated:
         try:
             token = find_token()
         except CredentialError as error:
-            return error.fact.rstrip(".")
-        return "" if token else "wants a login: accept its terms on its page, then run login()"
+            return fragment(error.fact)
+        return "" if token else tr("wants a login: accept its terms on its page, then run login()")
     return ""
 
 
@@ -350,7 +367,8 @@ def chat_box(
     """
     if isinstance(recorded, str):
         raise ParameterError(
-            "recorded is a text.", next_step=f"Write a list: recorded=[{recorded!r}]."
+            tr("recorded is a text."),
+            next_step=tr("Write a list: recorded=[{recorded!r}].").format(recorded=recorded),
         )
     box = ChatBox(chain, greeting=greeting)
     questions = default_questions(remembers=box.remembers) if recorded is None else recorded

@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -553,6 +554,23 @@ def test_the_stages_are_named(
     assert shown.out == ""
     for words in ("pocket to int8: convert", "pocket to int8: done", "3/3"):
         assert words in shown.err
+
+
+@pytest.mark.parametrize(("widgets", "seen"), [("0", False), ("1", True)])
+def test_a_stored_notebook_holds_no_bar(
+    tools: FakeTools,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    widgets: str,
+    seen: bool,
+) -> None:
+    """In a kernel the stages are shown only where a browser shows them."""
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setenv("LOCAL_PIPELINES_WIDGETS", widgets)
+    export_openvino("pocket", tmp_path / "ir")
+    assert ("convert" in capsys.readouterr().err) is seen
 
 
 def test_a_failed_export_does_not_look_done(

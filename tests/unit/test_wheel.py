@@ -80,6 +80,8 @@ def test_the_wheel_holds_the_embedded_model(wheel: Path) -> None:
     assert [name for name in pocket if name.startswith("facts/") and name.endswith(".jsonl")]
     assert sum(pocket.values()) <= 12e6
     assert "local_pipelines/py.typed" in sizes
+    for language in ("es", "fr", "zh_CN"):
+        assert f"local_pipelines/locale/{language}/LC_MESSAGES/local_pipelines.po" in sizes
     assert not [name for name in sizes if name.startswith(("tests/", "notebooks/"))]
 
 

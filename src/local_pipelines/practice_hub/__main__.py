@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import LocalPipelinesError
 from local_pipelines.practice_hub import PracticeHub
 
@@ -44,10 +45,10 @@ def _instructions(hub: PracticeHub) -> str:
         [
             repr(hub),
             "",
-            "Set these where you use it, before Python starts, or write them into .env:",
+            tr("Set these where you use it, before Python starts, or write them into .env:"),
             *(f"  {name}={value}" for name, value in settings.items()),
             "",
-            "Ctrl+C stops it.",
+            tr("Ctrl+C stops it."),
         ]
     )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import ModelError
 
 __all__ = ["ClientSwitch"]
@@ -96,7 +97,7 @@ class ClientSwitch:
         _replace(self._constants_before, self._constants)
         if not _follows(self._constants):
             self.leave()
-            raise _keeps_its_settings("This version of the client could not be moved.")
+            raise _keeps_its_settings(tr("This version of the client could not be moved."))
 
     def leave(self) -> None:
         """Put back whatever `enter` changed."""
@@ -120,15 +121,17 @@ class ClientSwitch:
     def _refuse_other_settings(self, constants: ModuleType) -> None:
         same = self._constants["ENDPOINT"] == constants.ENDPOINT
         if not same or constants.HF_HUB_OFFLINE:
-            raise _keeps_its_settings("It reads them once, when it is imported.")
+            raise _keeps_its_settings(tr("It reads them once, when it is imported."))
 
 
 def _keeps_its_settings(cause: str) -> ModelError:
     return ModelError(
-        "The Hub's client in this kernel has settings of its own and would not ask the practice"
-        " Hub.",
+        tr(
+            "The Hub's client in this kernel has settings of its own and would not ask the"
+            " practice Hub."
+        ),
         cause,
-        "Restart the kernel and run this cell first.",
+        tr("Restart the kernel and run this cell first."),
     )
 
 

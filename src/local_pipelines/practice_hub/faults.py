@@ -13,6 +13,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Literal, get_args
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import ParameterError
 
 __all__ = ["Fault", "FaultKind", "Faults", "Reply", "send"]
@@ -76,8 +77,10 @@ class Faults:
         known = get_args(FaultKind)
         if fault.kind not in {*known, *HTTPStatus}:
             raise ParameterError(
-                f"{fault.kind!r} is no fault of the practice Hub.",
-                next_step=f"Write a status such as 503, or one of {', '.join(known)}, unreachable.",
+                tr("{kind!r} is no fault of the practice Hub.").format(kind=fault.kind),
+                next_step=tr("Write a status such as 503, or one of {names}, unreachable.").format(
+                    names=", ".join(known)
+                ),
             )
         with self._lock:
             self.over.clear()

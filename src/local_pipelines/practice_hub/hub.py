@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote
 
+from local_pipelines._messages import tr
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.practice_hub.accounts import BOGUS_TOKEN, accounts
 from local_pipelines.practice_hub.client import ClientSwitch
@@ -57,8 +58,8 @@ class PracticeHub:
     ) -> None:
         if client not in {"switch", "refuse", "leave"}:
             raise ParameterError(
-                f"client = {client!r} cannot work.",
-                next_step='Write client="switch", "refuse" or "leave".',
+                tr("client = {client!r} cannot work.").format(client=client),
+                next_step=tr('Write client="switch", "refuse" or "leave".'),
             )
         self.requests: list[Request] = []
         self._client = client
@@ -124,9 +125,9 @@ class PracticeHub:
         except OSError as error:
             self.stop()
             raise ModelError(
-                f"The practice Hub cannot listen at {self.url}.",
+                tr("The practice Hub cannot listen at {url}.").format(url=self.url),
                 f"{error.strerror}.",
-                "Take another port, or port=0 for a free one.",
+                tr("Take another port, or port=0 for a free one."),
             ) from error
 
     def _enter_client(self) -> None:
@@ -180,11 +181,13 @@ class PracticeHub:
             ParameterError: There is no such gated model or no such account.
         """
         if not self._repository(model_id).gated:
-            raise ParameterError(f"{model_id} is not gated: there is nothing to accept.")
+            raise ParameterError(
+                tr("{model_id} is not gated: there is nothing to accept.").format(model_id=model_id)
+            )
         if account not in self._accounts:
             raise ParameterError(
-                f"{account!r} is no account of the practice Hub.",
-                next_step=f"Write one of {', '.join(self._accounts)}.",
+                tr("{account!r} is no account of the practice Hub.").format(account=account),
+                next_step=tr("Write one of {names}.").format(names=", ".join(self._accounts)),
             )
         self._accounts[account].accept(model_id)
 
@@ -237,14 +240,14 @@ class PracticeHub:
         if model_id in self._repositories:
             return self._repositories[model_id]
         raise ParameterError(
-            f"The practice Hub has no model {model_id!r}.",
-            next_step=f"Write one of {', '.join(self._repositories)}.",
+            tr("The practice Hub has no model {model_id!r}.").format(model_id=model_id),
+            next_step=tr("Write one of {names}.").format(names=", ".join(self._repositories)),
         )
 
     def __repr__(self) -> str:
         width = max(map(len, self.tokens))
         lines = [f"  {name:<{width}}  {token}" for name, token in self.tokens.items()]
-        return "\n".join([f"Practice Hub at {self.url}", *lines])
+        return "\n".join([tr("Practice Hub at {url}").format(url=self.url), *lines])
 
 
 def _embedded_model() -> Path | None:
