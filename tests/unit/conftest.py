@@ -36,29 +36,52 @@ def _load_torch(_: Path) -> Any:
     )
 
 
-def _load_openvino(folder: Path) -> Any:
-    pytest.importorskip("optimum.intel")
-    from optimum.exporters.openvino import main_export
-
+def _load_openvino(export: Path) -> Any:
     from local_pipelines import LocalPipeline
 
-    main_export(model_path("pocket"), output=folder, task="text-generation-with-past")
     return LocalPipeline.from_model_id(
-        str(folder),
+        str(export),
         task="text-generation",
         backend="openvino",
         pipeline_kwargs={"max_new_tokens": NEW_TOKENS},
     )
 
 
-LOADERS: dict[str, Callable[[Path], Any]] = {"torch": _load_torch, "openvino": _load_openvino}
-ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.slow)]
+def _load_genai(export: Path) -> Any:
+    pytest.importorskip("openvino_genai")
+    from local_pipelines import GenAIPipeline
+
+    return GenAIPipeline.from_model_dir(export, max_new_tokens=NEW_TOKENS)
+
+
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    "torch": _load_torch,
+    "openvino": _load_openvino,
+    "genai": _load_genai,
+}
+ENGINES = ["torch", pytest.param("openvino", marks=pytest.mark.slow), "genai"]
+
+
+@pytest.fixture(scope="session")
+def pocket_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model in OpenVINO's format, exported once; tests must not change it."""
+    pytest.importorskip("optimum.intel")
+    from local_pipelines import export_openvino
+
+    return export_openvino("pocket", tmp_path_factory.mktemp("ir") / "pocket", progress=False)
 
 
 @pytest.fixture(scope="session", params=ENGINES)
-def llm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def llm(request: pytest.FixtureRequest) -> Any:
     """The embedded model, as each engine runs it."""
-    return LOADERS[request.param](tmp_path_factory.mktemp(request.param))
+    folder = Path() if request.param == "torch" else request.getfixturevalue("pocket_export")
+    return LOADERS[request.param](folder)
+
+
+@pytest.fixture(scope="session")
+def genai_llm(pocket_export: Path) -> Any:
+    """The embedded model run by OpenVINO GenAI."""
+    return _load_genai(pocket_export)
 
 
 @pytest.fixture(scope="session")

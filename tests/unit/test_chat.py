@@ -61,9 +61,9 @@ class TestChat:
         custom = [ChatMessage(role="assistant", content=PARIS), HumanMessage(PERU)]
         assert chat.invoke(custom).content == LIMA
 
-    def test_the_prompt_has_no_special_token_twice(self, chat: LocalChat) -> None:
+    def test_the_prompt_has_no_special_token_twice(self, chat: LocalChat, torch_llm: Any) -> None:
         """The template's tokens are all there are."""
-        tokenizer = chat.llm.pipeline.tokenizer
+        tokenizer = torch_llm.pipeline.tokenizer
         ids = tokenizer.apply_chat_template(
             [{"role": "user", "content": FRANCE}], add_generation_prompt=True, return_dict=True
         )["input_ids"]

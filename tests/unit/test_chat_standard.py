@@ -53,3 +53,19 @@ class TestStandardUnit(_Pocket, ChatModelUnitTests):
 
 class TestStandardIntegration(_Pocket, ChatModelIntegrationTests):
     """The tests that call it."""
+
+
+class _PocketOnGenAI(_Pocket):
+    """The same model on OpenVINO GenAI."""
+
+    @pytest.fixture(autouse=True)
+    def _the_model(self, genai_llm: Any) -> None:
+        type(self)._llm = genai_llm
+
+
+class TestStandardUnitOnGenAI(_PocketOnGenAI, ChatModelUnitTests):
+    """The tests without a call of the model."""
+
+
+class TestStandardIntegrationOnGenAI(_PocketOnGenAI, ChatModelIntegrationTests):
+    """The tests that call it."""

@@ -1,0 +1,301 @@
+"""`load_llm`: any model with any engine, in one line, and the reason for the engine chosen."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from local_pipelines import models
+from local_pipelines._ir import read_export
+from local_pipelines._local_llm import LocalLLM
+from local_pipelines._messages import tr
+from local_pipelines._options import check_generation_options
+from local_pipelines.devices import _nvidia_driver_present, _parse, select_device
+from local_pipelines.errors import (
+    DeviceError,
+    ExportError,
+    MissingPackageError,
+    ModelError,
+    ParameterError,
+)
+
+__all__ = ["BACKENDS", "load_llm"]
+
+BACKENDS = ("auto", "torch", "openvino", "genai")
+"""What `backend` may be."""
+
+_PACKAGES = {"genai": "openvino-genai", "openvino": "optimum-intel"}
+_OV_DEVICES = {"auto": "CPU", "cpu": "CPU", "-1": "CPU"}
+
+
+def load_llm(
+    model_id: str | os.PathLike[str] = "pocket",
+    *,
+    backend: str = "auto",
+    device: str | int = "auto",
+    max_new_tokens: int = 256,
+    batch_size: int | None = None,
+    weight_format: str | None = None,
+) -> LocalLLM:
+    """Load a model with an engine that suits this machine.
+
+    Args:
+        model_id: "pocket", an id of the Hub, a folder, or a folder with an OpenVINO export.
+        backend: "torch", "openvino" (optimum-intel), "genai" (OpenVINO GenAI), or "auto": torch
+            on a GPU, else OpenVINO GenAI if it is installed and can run the model, else torch.
+        device: What `select_device` takes; for OpenVINO also its own names, such as "GPU".
+        max_new_tokens: The most tokens of an answer.
+        batch_size: How many prompts to run at a time; what suits the engine if not given.
+        weight_format: "fp32", "int8" or "int4" for OpenVINO, "fp32" if not given. The export is
+            made when it is first needed, and kept in `HF_HOME`.
+
+    Returns:
+        The model; its `backend` and `reason` tell what was chosen, and why.
+
+    Raises:
+        ParameterError: There is no such backend, or two parameters contradict each other.
+        MissingPackageError: The backend is not installed.
+        DeviceError: There is no such device.
+        ModelError: There is no such model, no way to it, or it does not fit into the memory.
+        CredentialError: A token is needed and there is none, or not the right one.
+    """
+    _check_backend(backend, weight_format)
+    check_generation_options({"max_new_tokens": max_new_tokens})
+    wish = _Wish(model_id, device, max_new_tokens, batch_size, weight_format)
+    wish.check_model()
+    if backend == "auto":
+        return _load_suitable(wish)
+    return _load(wish, backend, tr("It was asked for."))
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What shall be loaded, and how it shall answer."""
+
+    model_id: str | os.PathLike[str]
+    device: str | int
+    max_new_tokens: int
+    batch_size: int | None
+    weight_format: str | None
+
+    @property
+    def name(self) -> str:
+        return str(self.model_id)
+
+    @property
+    def is_export(self) -> bool:
+        """Whether the model is a folder that only OpenVINO can read."""
+        located = models._locate(self.model_id)
+        return isinstance(located, Path) and _is_export(located)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        return {} if self.batch_size is None else {"batch_size": self.batch_size}
+
+    def check_model(self) -> None:
+        """Find what cannot be before a framework is imported."""
+        if self.is_export and self.weight_format is not None:
+            raise ParameterError(
+                tr("weight_format has no effect on a model that is exported already."),
+                next_step=tr("Leave it out, or name the model that the export was made from."),
+            )
+
+
+def _is_export(folder: Path) -> bool:
+    return (folder / "openvino_model.xml").is_file()
+
+
+def _check_backend(backend: str, weight_format: str | None) -> None:
+    if backend not in BACKENDS:
+        near = difflib.get_close_matches(str(backend).lower(), BACKENDS, n=1) or ["auto"]
+        raise ParameterError(
+            tr("{backend!r} is none of the backends {names}.").format(
+                backend=backend, names=", ".join(map(repr, BACKENDS))
+            ),
+            next_step=tr('Write backend="{near}".').format(near=near[0]),
+        )
+    if backend == "torch" and weight_format not in {None, "fp32"}:
+        raise ParameterError(
+            tr('weight_format="{weight_format}" is for OpenVINO, not for torch.').format(
+                weight_format=weight_format
+            ),
+            next_step=tr('Write backend="genai", or leave weight_format out.'),
+        )
+
+
+# --- which engine ------------------------------------------------------------------------------
+
+
+def _load_suitable(wish: _Wish) -> LocalLLM:
+    """Take the first engine that can run the model, and say why not one before it."""
+    if not wish.is_export and (reason := _why_torch(wish.device)):
+        return _load(wish, "torch", reason)
+    if _installed("genai") is None:
+        step = 'install_packages("openvino")'
+        reason = tr("OpenVINO GenAI is not installed (`{step}`).").format(step=step)
+        return _load(wish, "openvino" if wish.is_export else "torch", reason)
+    reason = tr("The model runs on the processor, where OpenVINO GenAI is the quickest.")
+    if wish.is_export:
+        return _load(wish, "genai", reason)
+    try:
+        return _load(wish, "genai", reason)
+    except (ExportError, MissingPackageError) as error:
+        if wish.weight_format not in {None, "fp32"}:
+            raise  # torch would not do what was asked for
+        return _load(wish, "torch", tr("OpenVINO cannot: {fact}").format(fact=error.fact))
+
+
+def _why_torch(device: str | int) -> str:
+    """The reason to take torch because of the device; empty if there is none."""
+    if str(device).strip().lower() in {"cpu", "-1"} or _is_openvinos(device):
+        return ""
+    kind, _ = _parse(device)
+    # Asking torch takes seconds: only where there may be something that it can use.
+    if kind == "auto" and not _may_have_accelerator():
+        return ""
+    chosen = select_device(device)
+    return chosen.reason if chosen.index >= 0 else ""
+
+
+def _is_openvinos(device: str | int) -> bool:
+    """Whether a device has a name that only OpenVINO gives."""
+    return isinstance(device, str) and device.partition(".")[0] in {"CPU", "GPU", "NPU", "AUTO"}
+
+
+def _may_have_accelerator() -> bool:
+    rocm_or_xpu = any(mark in (_version("torch") or "") for mark in ("+rocm", "+xpu"))
+    return _nvidia_driver_present() or rocm_or_xpu or sys.platform == "darwin"
+
+
+def _installed(backend: str) -> str | None:
+    return _version(_PACKAGES[backend])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+# --- the engines -------------------------------------------------------------------------------
+
+
+class _Loader(Protocol):
+    def __call__(self, wish: _Wish) -> LocalLLM: ...
+
+
+def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
+    if backend in _PACKAGES and _installed(backend) is None:
+        raise MissingPackageError(
+            tr('backend="{backend}" needs {package}, which is not installed.').format(
+                backend=backend, package=_PACKAGES[backend]
+            ),
+            tr("OpenVINO is an extra of this course."),
+            tr('Run `install_packages("openvino")`, or `pip install "local-pipelines[openvino]"`.'),
+        )
+    loaders: dict[str, _Loader] = {
+        "torch": _load_torch,
+        "openvino": _load_openvino,
+        "genai": _load_genai,
+    }
+    llm = loaders[backend](wish)
+    llm.backend, llm.reason = backend, reason
+    return llm
+
+
+def _load_torch(wish: _Wish) -> LocalLLM:
+    if wish.is_export:
+        raise ParameterError(
+            tr("{name} is a model in OpenVINO's format, which torch cannot read.").format(
+                name=wish.name
+            ),
+            next_step=tr('Write backend="genai", or name the model that it was made from.'),
+        )
+    if _is_openvinos(wish.device) and wish.device != "CPU":
+        raise DeviceError(
+            tr("device={device!r} is a name of OpenVINO's, not of torch's.").format(
+                device=wish.device
+            ),
+            next_step=tr('Write device="auto", or backend="genai".'),
+        )
+    device = select_device(wish.device)
+    fit = models.will_it_fit(wish.model_id, device)
+    if fit.verdict == "does not fit":
+        raise ModelError(
+            fit.reason,
+            next_step=tr("To try all the same, use LocalPipeline.from_model_id."),
+        )
+    from local_pipelines._fetch import fetch_model
+    from local_pipelines.llm import LocalPipeline
+
+    llm = LocalPipeline.from_model_id(
+        str(fetch_model(os.fspath(wish.model_id))),
+        task="text-generation",
+        device=device.index,
+        model_kwargs={"dtype": device.dtype} if device.index >= 0 else None,
+        pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
+        **wish.sizes,
+    )
+    llm.model_id = wish.name
+    return llm
+
+
+def _load_openvino(wish: _Wish) -> LocalLLM:
+    from local_pipelines._genai_engine import exact_config
+    from local_pipelines.llm import LocalPipeline
+
+    device = _openvino_device(wish.device)
+    export = read_export(_exported(wish))
+    llm = LocalPipeline.from_model_id(
+        str(export.folder),
+        task="text-generation",
+        backend="openvino",
+        model_kwargs={
+            "device": device,
+            "ov_config": exact_config(device, export.weight_format, {}),
+        },
+        pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
+        **wish.sizes,
+    )
+    llm.model_id = wish.name
+    return llm
+
+
+def _load_genai(wish: _Wish) -> LocalLLM:
+    from local_pipelines.genai import GenAIPipeline
+
+    return GenAIPipeline.from_model_dir(
+        _exported(wish),
+        max_new_tokens=wish.max_new_tokens,
+        device=_openvino_device(wish.device),
+        model_id=wish.name,
+        **wish.sizes,
+    )
+
+
+def _exported(wish: _Wish) -> Path:
+    located = models._locate(wish.model_id)
+    if isinstance(located, Path) and _is_export(located):
+        return located
+    from local_pipelines.genai import exported
+
+    return exported(wish.model_id, wish.weight_format or "fp32")
+
+
+def _openvino_device(device: str | int) -> str:
+    if _is_openvinos(device):
+        return str(device)
+    name = str(device).strip().lower()
+    if name in _OV_DEVICES:
+        return _OV_DEVICES[name]
+    raise DeviceError(
+        tr("device={device!r} is a name of torch's, not of OpenVINO's.").format(device=device),
+        tr("OpenVINO runs on processors and on Intel's GPUs."),
+        tr('Write device="CPU" or device="GPU", or backend="torch".'),
+    )

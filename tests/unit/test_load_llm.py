@@ -1,0 +1,199 @@
+"""load_llm takes the engine that suits the machine, and says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_pipelines import LocalPipeline, load_llm, loading
+from local_pipelines._ir import ExportError
+from local_pipelines.devices import Device
+from local_pipelines.errors import (
+    DeviceError,
+    MissingPackageError,
+    ModelError,
+    ParameterError,
+)
+
+FRANCE = "What is the capital of France?"
+PARIS = "The capital of France is Paris."
+CPU = Device(index=-1, name="cpu", dtype="float32", reason="No GPU.", memory_free=10**12)
+GPU = replace(CPU, index=0, name="cuda:0", dtype="bfloat16", reason="A GPU is here.")
+
+
+class Machine:
+    """What the machine has, and which engine was asked to load."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.installed: set[str] = {"genai", "openvino"}
+        self.device = CPU
+        self.loaded: list[str] = []
+        self.errors: dict[str, Exception] = {}
+        monkeypatch.setattr(loading, "_installed", lambda b: "1" if b in self.installed else None)
+        monkeypatch.setattr(loading, "_may_have_accelerator", lambda: self.device.index >= 0)
+        monkeypatch.setattr(loading, "select_device", lambda _: self.device)
+        for name in ("torch", "openvino", "genai"):
+            monkeypatch.setattr(loading, f"_load_{name}", self._loader(name))
+
+    def _loader(self, name: str) -> Callable[[Any], Any]:
+        def load(wish: Any) -> Any:
+            if name in self.errors:
+                raise self.errors[name]
+            self.loaded.append(name)
+            return LocalPipeline(model_id="pocket")
+
+        return load
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine without a GPU that has OpenVINO; nothing is loaded."""
+    return Machine(monkeypatch)
+
+
+def test_without_a_gpu_it_is_openvino_genai(machine: Machine) -> None:
+    """It starts and answers soonest on a processor."""
+    llm = load_llm()
+    assert (llm.backend, machine.loaded) == ("genai", ["genai"])
+    assert "OpenVINO GenAI" in llm.reason
+
+
+def test_with_a_gpu_it_is_torch(machine: Machine) -> None:
+    """The reason is the device's own."""
+    machine.device = GPU
+    llm = load_llm()
+    assert (llm.backend, llm.reason) == ("torch", GPU.reason)
+    assert load_llm(device="cuda").backend == "torch"
+    assert load_llm(device="cpu").backend == "genai"
+
+
+def test_without_the_extra_it_is_torch(machine: Machine) -> None:
+    """The reason names the command that installs it."""
+    machine.installed.clear()
+    llm = load_llm()
+    assert llm.backend == "torch"
+    assert 'install_packages("openvino")' in llm.reason
+
+
+@pytest.mark.parametrize("backend", ["openvino", "genai"])
+def test_asking_for_what_is_not_installed(machine: Machine, backend: str) -> None:
+    """The error names the package and both commands."""
+    machine.installed.clear()
+    with pytest.raises(MissingPackageError, match=r"not installed.*install_packages.*pip install"):
+        load_llm(backend=backend)
+    assert not machine.loaded
+
+
+def test_a_model_that_cannot_be_exported_is_run_by_torch(machine: Machine) -> None:
+    """The reason says why OpenVINO could not."""
+    machine.errors["genai"] = ExportError("There is no room.")
+    llm = load_llm()
+    assert llm.backend == "torch"
+    assert "There is no room." in llm.reason
+    with pytest.raises(ExportError):
+        load_llm(weight_format="int8")  # which torch would not give
+    with pytest.raises(ExportError):
+        load_llm(backend="genai")
+
+
+def test_other_errors_are_not_hidden(machine: Machine) -> None:
+    """A model that is not there is not looked for with the next engine."""
+    machine.errors["genai"] = ModelError("There is no such model.")
+    with pytest.raises(ModelError, match="no such model"):
+        load_llm()
+    assert not machine.loaded
+
+
+def test_an_engine_that_is_asked_for_is_taken(machine: Machine) -> None:
+    """Whatever the machine has."""
+    for backend in ("torch", "openvino", "genai"):
+        assert load_llm(backend=backend).backend == backend
+    assert machine.loaded == ["torch", "openvino", "genai"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"backend": "gen-ai"}, ParameterError, 'Write backend="genai"'),
+        ({"backend": "torch", "weight_format": "int8"}, ParameterError, "for OpenVINO"),
+        ({"max_new_tokens": 0}, ParameterError, "from 1 upward"),
+        ({"device": "gpu-please"}, DeviceError, "is no device"),
+        ({"model_id": "no such model"}, ModelError, "is no model"),
+        ({"model_id": "pocket "}, None, ""),
+    ],
+)
+def test_arguments(
+    machine: Machine, options: dict[str, Any], error: type[Exception] | None, words: str
+) -> None:
+    """What cannot work is refused before anything is loaded."""
+    if error is None:
+        assert load_llm(**options)
+        return
+    with pytest.raises(error, match=words):
+        load_llm(**options)
+    assert not machine.loaded
+
+
+def test_a_device_of_the_other_library() -> None:
+    """Names of torch's and of OpenVINO's devices are not mixed up."""
+    with pytest.raises(DeviceError, match=r"torch's.*backend"):
+        load_llm(backend="genai", device="cuda")
+    with pytest.raises(DeviceError, match="OpenVINO's"):
+        load_llm(backend="torch", device="GPU")
+
+
+def test_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch the estimate is asked before a download, and names a smaller model."""
+    tiny = replace(CPU, memory_free=1000, memory_total=1000)
+    monkeypatch.setattr(loading, "select_device", lambda _: tiny)
+    with pytest.raises(ModelError, match="does not fit on cpu"):
+        load_llm("openai-community/gpt2", backend="torch")
+
+
+def test_torch_answers(torch_llm: Any) -> None:
+    """The torch engine is LocalPipeline."""
+    llm = load_llm(backend="torch", device="cpu", max_new_tokens=24, batch_size=2)
+    assert isinstance(llm, LocalPipeline)
+    assert (llm.backend, llm.model_id, llm.batch_size) == ("torch", "pocket", 2)
+    assert llm.invoke(FRANCE) == torch_llm.invoke(FRANCE)
+
+
+def test_genai_answers(
+    pocket_export: Path, torch_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with an export is loaded as it is."""
+    pytest.importorskip("openvino_genai")
+    llm = load_llm(pocket_export, device="cpu", max_new_tokens=24)
+    assert llm.backend == "genai"
+    assert llm.invoke(FRANCE) == torch_llm.invoke(FRANCE)
+    with pytest.raises(ParameterError, match="which torch cannot read"):
+        load_llm(pocket_export, backend="torch")
+    with pytest.raises(ParameterError, match="weight_format has no effect"):
+        load_llm(pocket_export, weight_format="int8")
+
+
+@pytest.mark.slow
+def test_openvino_answers(pocket_export: Path, torch_llm: Any) -> None:
+    """optimum-intel computes exactly, too."""
+    llm = load_llm(pocket_export, backend="openvino", max_new_tokens=24)
+    assert isinstance(llm, LocalPipeline)
+    assert llm.invoke(FRANCE) == torch_llm.invoke(FRANCE)
+
+
+def test_a_gated_model_needs_a_token(run_python: Callable[..., str]) -> None:
+    """The way to a model is looked at before anything is converted or loaded."""
+    pytest.importorskip("openvino_genai")
+    printed = run_python("""
+from local_pipelines.practice_hub import PracticeHub
+with PracticeHub():
+    from local_pipelines import load_llm
+    try:
+        load_llm("meta-llama/Llama-3.2-1B-Instruct", backend="genai")
+    except Exception as error:
+        print(type(error).__name__, error)
+""")
+    assert printed.startswith("CredentialError"), printed
