@@ -358,6 +358,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--notebooks", type=Path, default=Path("notebooks"), help="their folder (%(default)s)")
     add("--output", type=Path, default=Path("build/run"), help="for the results (%(default)s)")
     add("--timeout", type=int, default=600, help="seconds a cell may take, 0: any (%(default)s)")
+    add("--gpu", action="store_true", help="with DEVICE=0; nothing is run where there is no GPU")
     add("--online", action="store_true", help="let the pocket model's run use the network too")
     return parser
 
@@ -373,6 +374,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(argv)
     values = {name: parse_value(value) for name, value in options.values}
+    if options.gpu:
+        if reason := _no_gpu():
+            print(f"No notebook was run: there is no GPU here. {reason}")
+            return 0
+        values.setdefault("DEVICE", 0)
     try:
         check_secrets(values)
         notebooks = find_notebooks(options.names, options.notebooks)
@@ -397,6 +403,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             break
     print(f"\n{format_table(outcomes)}\n\n{_where(outcomes, options.output)}")
     return _status(outcomes)
+
+
+def _no_gpu() -> str:
+    """Why there is no GPU; empty if there is one."""
+    from local_pipelines import select_device
+
+    device = select_device()
+    return device.reason if device.index < 0 else ""
 
 
 def _status(outcomes: Sequence[Outcome]) -> int:

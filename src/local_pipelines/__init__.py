@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from local_pipelines.environment import setup_environment as setup_environment
     from local_pipelines.errors import LocalPipelinesError as LocalPipelinesError
     from local_pipelines.explaining import explain as explain
+    from local_pipelines.files import answer_file as answer_file
     from local_pipelines.gated import load_gated_model as load_gated_model
+    from local_pipelines.genai import GenAIPipeline as GenAIPipeline
     from local_pipelines.llm import LocalPipeline as LocalPipeline
+    from local_pipelines.loading import load_llm as load_llm
     from local_pipelines.measuring import measure as measure
     from local_pipelines.measuring import measure_in_turn as measure_in_turn
     from local_pipelines.measuring import plot_measurements as plot_measurements
@@ -43,10 +46,12 @@ __version__ = "0.1.0"
 _MODULE_OF = {
     "Device": "devices",
     "Environment": "environment",
+    "GenAIPipeline": "genai",
     "LocalChat": "chat",
     "LocalPipeline": "llm",
     "LocalPipelinesError": "errors",
     "PracticeHub": "practice_hub",
+    "answer_file": "files",
     "catalogue": "models",
     "chat_box": "widgets",
     "check_ov_config": "openvino",
@@ -57,6 +62,7 @@ _MODULE_OF = {
     "find_token": "credentials",
     "install_packages": "environment",
     "load_gated_model": "gated",
+    "load_llm": "loading",
     "login": "credentials",
     "measure": "measuring",
     "measure_in_turn": "measuring",

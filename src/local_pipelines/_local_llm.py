@@ -22,17 +22,19 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 
+from local_pipelines._messages import tr
 from local_pipelines._options import (
     GENERATION_OPTIONS,
     check_generation_options,
     check_no_token,
     unknown_option,
 )
+from local_pipelines._progress import progress_bar
 from local_pipelines._stopping import checked_stop
 from local_pipelines._turns import Emit, Finished, Turns, turns_of
 from local_pipelines.errors import LocalPipelinesError, ParameterError
 
-__all__ = ["Answer", "LocalLLM", "Request", "refuse_bytes"]
+__all__ = ["Answer", "LocalLLM", "Request", "checked_size", "refuse_bytes"]
 
 FinishReason = Literal["stop", "length", "eos"]
 _CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
@@ -102,10 +104,14 @@ class LocalLLM(BaseLLM):
     Args:
         batch_size: How many prompts to run at a time.
         progress: Show a progress bar while several prompts are answered.
+        backend: What computes, "torch", "openvino" or "genai", if `load_llm` has chosen it.
+        reason: One sentence: why `load_llm` has chosen that.
     """
 
     batch_size: int = 4
     progress: bool = False
+    backend: str = ""
+    reason: str = ""
 
     # --- what an engine gives ---------------------------------------------------------------
 
@@ -230,7 +236,9 @@ class LocalLLM(BaseLLM):
             prompts=prompts,
             stop=strings,
             options=options,
-            batch_size=_checked_size(kwargs.get("batch_size") or self.batch_size),
+            batch_size=checked_size(
+                self.batch_size if (size := kwargs.get("batch_size")) is None else size
+            ),
             templated=templated,
             echo=None if kwargs.get("skip_prompt") is None else not kwargs["skip_prompt"],
             progress=bool(kwargs.get("progress", self.progress)) and not streamed,
@@ -418,9 +426,9 @@ def refuse_bytes(prompt: object) -> None:
     """Raise ParameterError for bytes, which LangChain takes for a list of messages."""
     if isinstance(prompt, bytes | bytearray):
         raise ParameterError(
-            "The prompt is bytes, not text.",
-            "Bytes become text only with an encoding.",
-            'Write prompt.decode("utf-8").',
+            tr("The prompt is bytes, not text."),
+            tr("Bytes become text only with an encoding."),
+            tr('Write prompt.decode("utf-8").'),
         )
 
 
@@ -428,16 +436,19 @@ def _check_text(prompt: object) -> None:
     refuse_bytes(prompt)
     if not isinstance(prompt, str):
         raise ParameterError(
-            f"The prompt is of type {type(prompt).__name__}, not text.",
-            next_step="Write the prompt in quotes, or turn it into text with str(…).",
+            tr("The prompt is of type {kind}, not text.").format(kind=type(prompt).__name__),
+            next_step=tr("Write the prompt in quotes, or turn it into text with str(…)."),
         )
 
 
-def _checked_size(size: object) -> int:
+def checked_size(size: object) -> int:
+    """Give a batch size that can work, or raise ParameterError."""
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         raise ParameterError(
-            f"batch_size={size!r} cannot work: it is a whole number from 1 upward.",
-            next_step="Write batch_size=8.",
+            tr("batch_size={size!r} cannot work: it is a whole number from 1 upward.").format(
+                size=size
+            ),
+            next_step=tr("Write batch_size=8."),
         )
     return size
 
@@ -453,6 +464,4 @@ def _rate(tokens: int, seconds: float) -> float:
 def _progress_bar(request: Request) -> Any:
     if not request.progress:
         return nullcontext()
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    return tqdm(total=len(request.prompts), unit="prompt")
+    return progress_bar(len(request.prompts), "prompt")

@@ -10,22 +10,27 @@ from __future__ import annotations
 import copy
 import inspect
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from local_pipelines._batch_report import BatchReport
+from local_pipelines._continuous import Verdict, share
 from local_pipelines._decoding import CONTEXT
 from local_pipelines._growing import Ends, GrowingAnswer, Reason
 from local_pipelines._local_llm import Answer, Request
+from local_pipelines._memory import free_memory, is_shortage
+from local_pipelines._messages import tr
 from local_pipelines._options import SAMPLING_OPTIONS
 from local_pipelines._stopping import StopStrings, checked_stop
 from local_pipelines._turns import is_wanted
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import MemoryShortageError, ParameterError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchRun", "echoes", "generation_config"]
+__all__ = ["Ended", "Row", "TorchRun", "echoes", "generation_config"]
 
 _UNLIMITED = 1 << 30
 # What these are when nothing is sampled; others would make transformers warn.
@@ -39,8 +44,12 @@ def echoes(pipeline: Any) -> bool:
     return getattr(kind, "name", None) == "FULL_TEXT"
 
 
+Ended = tuple[str, int, Reason]
+"""The text of an answer that has ended, its number of tokens, and why it has."""
+
+
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """A prompt as tokens, and its place among the others."""
 
     index: int
@@ -60,9 +69,15 @@ class TorchRun:
         self, pipeline: Any, request: Request, defaults: dict[str, Any] | None = None
     ) -> None:
         self._pipeline = pipeline
-        self._model = pipeline.model
+        self.model = pipeline.model
         self._tokenizer = pipeline.tokenizer
         self.request = request
+        self._answers: dict[int, Answer] = {}
+        self._sizes: list[int] = []
+        self._halvings = 0
+        self._fits = request.batch_size  # rows, as far as is known
+        self._verdict: Verdict | None = None
+        self.report: BatchReport | None = None
         self._read_options(_merged(defaults or {}, request.options))
 
     def _read_options(self, options: dict[str, Any]) -> None:
@@ -77,12 +92,12 @@ class TorchRun:
         for name in ("tokenizer", "prefix_length"):  # for `stop_strings`, and for the pipeline
             generating.pop(name, None)
         self._criteria = list(generating.pop("stopping_criteria", None) or ())
-        self._config, self._extra = generation_config(self._pipeline, generating)
+        self.config, self._extra = generation_config(self._pipeline, generating)
         special = self._special_tokens() if stop else {}
         self.ends = Ends(
             StopStrings(dict.fromkeys(stop)),
             frozenset(special[string] for string in stop if string in special),
-            frozenset(_as_list(self._config.eos_token_id)),
+            frozenset(_as_list(self.config.eos_token_id)),
         )
 
     def _special_tokens(self) -> dict[str, int]:
@@ -92,7 +107,7 @@ class TorchRun:
 
     # --- the prompts --------------------------------------------------------------------------
 
-    def tokenize(self) -> list[_Row]:
+    def tokenize(self) -> list[Row]:
         """Turn the prompts into tokens, and refuse what the model cannot read."""
         if not self.request.prompts:
             return []
@@ -107,35 +122,49 @@ class TorchRun:
         prefix = self._tokenizing.get("prefix") or ""
         prompts = [prefix + prompt for prompt in self.request.prompts]
         encoded = self._tokenizer(prompts, verbose=False, **options)["input_ids"]
-        return [_Row(index, self._checked(list(ids))) for index, ids in enumerate(encoded)]
+        return [Row(index, self._checked(list(ids))) for index, ids in enumerate(encoded)]
 
     def _checked(self, ids: list[int]) -> list[int]:
         if not ids:
-            if self._config.bos_token_id is None:
+            if self.config.bos_token_id is None:
                 raise ParameterError(
-                    "The prompt is empty.",
-                    "This model has no token to begin a text with.",
-                    "Write at least one word.",
+                    tr("The prompt is empty."),
+                    tr("This model has no token to begin a text with."),
+                    tr("Write at least one word."),
                 )
-            return [self._config.bos_token_id]
+            return [self.config.bos_token_id]
         if self._tokenizing.get("handle_long_generation") == "hole" and self._new:
             ids = ids[-max(1, self.context - self._new) :]
         if len(ids) >= self._limit:
             raise ParameterError(
-                f"The prompt has {len(ids):,} tokens; {self._limit - 1:,} is the most here.",
-                f"This model reads {self.context:,} tokens, prompt and answer together."
+                tr("The prompt has {number:,} tokens; {most:,} is the most here.").format(
+                    number=len(ids), most=self._limit - 1
+                ),
+                tr("This model reads {context:,} tokens, prompt and answer together.").format(
+                    context=self.context
+                )
                 if self._limit == self.context
-                else f"max_length={self._limit} counts the prompt too.",
-                "Shorten the prompt, or split it into several."
+                else tr("max_length={limit} counts the prompt too.").format(limit=self._limit),
+                tr("Shorten the prompt, or split it into several.")
                 if self._limit == self.context
-                else "Write max_new_tokens instead of max_length.",
+                else tr("Write max_new_tokens instead of max_length."),
             )
         return ids
 
     @property
+    def device(self) -> Any:
+        """Where the model computes."""
+        return self._pipeline.device
+
+    @property
+    def is_special(self) -> bool:
+        """Whether something is asked of `generate` that only `generate` itself can do."""
+        return bool(self._criteria or self._extra or self._seed is not None)
+
+    @property
     def context(self) -> int:
         """How many tokens the model can take."""
-        config = self._model.config
+        config = self.model.config
         config = config.get_text_config() if hasattr(config, "get_text_config") else config
         for name in ("max_position_embeddings", "n_positions", "n_ctx"):
             if isinstance(size := getattr(config, name, None), int) and size > 0:
@@ -144,13 +173,13 @@ class TorchRun:
 
     @property
     def _new(self) -> int | None:
-        value: int | None = self._config.max_new_tokens
+        value: int | None = self.config.max_new_tokens
         return value
 
     @property
     def _limit(self) -> int:
         """Tokens of prompt and answer together."""
-        total = self._config.max_length if self._new is None else None
+        total = self.config.max_length if self._new is None else None
         return min(self.context, total or _UNLIMITED)
 
     @property
@@ -159,11 +188,12 @@ class TorchRun:
 
         With several beams a row's tokens change until the end, and its text is cut afterwards.
         """
-        config = self._config
+        config = self.config
         single = (config.num_beams or 1) == 1 and (config.num_return_sequences or 1) == 1
         return single and (bool(self.ends.strings) or self.request.emit is not None)
 
-    def _room(self, row: _Row) -> int:
+    def room(self, row: Row) -> int:
+        """How many tokens a row's answer may have."""
         return min(self._limit - len(row.ids), self._new or _UNLIMITED)
 
     # --- the batches --------------------------------------------------------------------------
@@ -175,26 +205,100 @@ class TorchRun:
 
             torch.manual_seed(self._seed)
         rows = self.tokenize()
-        answers: dict[int, Answer] = {}
-        for batch in self._batches(rows):
-            if not is_wanted(self.request.stopped):
-                break
-            answers.update(self._answer_batch(batch))
-            self.request.advance(len(batch))
+        start = time.perf_counter()
+        try:
+            self._answer_all(rows)
+        finally:
+            self.report = self._reported(time.perf_counter() - start)
         nothing = Answer("", 0, 0, 0.0, "stop")  # stopped before its turn: nobody will read it
-        return [answers.get(row.index, nothing) for row in rows]
+        return [self._answers.get(row.index, nothing) for row in rows]
 
-    def _batches(self, rows: list[_Row]) -> Iterator[list[_Row]]:
+    def _answer_all(self, rows: list[Row]) -> None:
+        waiting = deque(self.batches(rows))
+        if self.request.emit is None:
+            self._verdict = share(self, waiting)
+        self.answer_batches(waiting)
+
+    def answer_batches(self, waiting: deque[list[Row]], most: int | None = None) -> None:
+        """Answer batch by batch, in halves from where memory runs out.
+
+        Args:
+            waiting: The batches; those that are answered are taken out.
+            most: How many to answer; all unless given.
+        """
+        end = len(waiting) - (len(waiting) if most is None else most)
+        while len(waiting) > end and is_wanted(self.request.stopped):
+            batch = waiting.popleft()
+            if len(batch) > self._fits:
+                waiting.extendleft((batch[self._fits :], batch[: self._fits]))
+            elif left := self._try_batch(batch):
+                self._fits = (len(left) + 1) // 2
+                self._halvings += 1
+                waiting.appendleft(left)
+
+    def unanswered(self, rows: list[Row]) -> list[Row]:
+        """The rows that have no answer yet."""
+        return [row for row in rows if row.index not in self._answers]
+
+    @property
+    def written(self) -> int:
+        """Tokens of all answers so far."""
+        return sum(answer.output_tokens for answer in self._answers.values())
+
+    def _try_batch(self, batch: list[Row]) -> list[Row]:
+        """Answer a batch and give the rows that memory was too small for."""
+        watch = _Watch(self, batch)
+        start = time.perf_counter()
+        try:
+            tokens = self._generate(batch, watch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            if len(batch) == 1:
+                raise self._shortage(batch[0]) from None  # its frames hold the memory
+        else:
+            ended = watch.ended() if watch.follows else self._ended(batch, tokens)
+            self.take(batch, ended, time.perf_counter() - start)
+            self.note_size(len(batch))
+            return []
+        free_memory()
+        return self._keep_done(batch, watch, time.perf_counter() - start)
+
+    def _keep_done(self, batch: list[Row], watch: _Watch, seconds: float) -> list[Row]:
+        """Keep the answers that had found their end, and give the rows that had not."""
+        done = watch.done_rows()
+        self.take(
+            [row for row in batch if row.index in done],
+            [done[row.index] for row in batch if row.index in done],
+            seconds,
+        )
+        return [row for row in batch if row.index not in done]
+
+    def _shortage(self, row: Row) -> MemoryShortageError:
+        return MemoryShortageError(
+            tr("Memory ran out over a single prompt of {number:,} tokens.").format(
+                number=len(row.ids)
+            ),
+            tr("Model, prompt and answer together need more than {device} has free.").format(
+                device=self.device
+            ),
+            tr(
+                "Shorten the prompt or max_new_tokens, load the model with "
+                'model_kwargs={"dtype": "bfloat16"}, or take a smaller one.'
+            ),
+        )
+
+    def batches(self, rows: list[Row]) -> Iterator[list[Row]]:
         """Put prompts of similar length together, the longest first.
 
         Little padding is computed then, and if memory is too small that is known at once. Rows of
         one batch may all grow by the same number of tokens: else a short prompt would be cut off
         earlier beside a long one than alone.
         """
-        batch: list[_Row] = []
+        batch: list[Row] = []
         for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
             if batch and (
-                len(batch) == self.request.batch_size or self._room(row) != self._room(batch[0])
+                len(batch) == self.request.batch_size or self.room(row) != self.room(batch[0])
             ):
                 yield batch
                 batch = []
@@ -202,18 +306,35 @@ class TorchRun:
         if batch:
             yield batch
 
-    def _answer_batch(self, rows: list[_Row]) -> dict[int, Answer]:
-        watch = _Watch(self, rows)
-        start = time.perf_counter()
-        tokens = self._generate(rows, watch)
-        ended = watch.ended() if watch.follows else self._ended(rows, tokens)
-        seconds = time.perf_counter() - start
-        return {
-            row.index: Answer(text, len(row.ids), count, seconds, reason or "length")
-            for row, (text, count, reason) in zip(rows, ended, strict=True)
-        }
+    def take(self, rows: list[Row], ended: list[Ended], seconds: float) -> None:
+        """Keep the answers of rows that were computed together."""
+        if not rows:
+            return
+        for row, (text, count, reason) in zip(rows, ended, strict=True):
+            self._answers[row.index] = Answer(
+                text, len(row.ids), count, seconds, reason or "length"
+            )
+        self.request.advance(len(rows))
 
-    def _generate(self, rows: list[_Row], watch: _Watch) -> list[list[int]]:
+    def note_size(self, rows: int) -> None:
+        """Write down for the report how many rows were computed together."""
+        self._sizes.append(rows)
+
+    def _reported(self, seconds: float) -> BatchReport:
+        answers = self._answers.values()
+        return BatchReport(
+            prompts=len(self.request.prompts),
+            requested=self.request.batch_size,
+            sizes=tuple(self._sizes),
+            halvings=self._halvings,
+            engine="continuous" if self._verdict and self._verdict.use else "static",
+            reason=self._verdict.reason if self._verdict else "",
+            seconds=seconds,
+            input_tokens=sum(answer.input_tokens for answer in answers),
+            output_tokens=self.written,
+        )
+
+    def _generate(self, rows: list[Row], watch: _Watch) -> list[list[int]]:
         """The new tokens of each row, with what `generate` fills up behind its end."""
         import torch
         from transformers import StoppingCriteriaList
@@ -222,13 +343,13 @@ class TorchRun:
         pad = self._pad_id()
         ids = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
         mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
-        config = copy.deepcopy(self._config)
-        self._set_limit(config, width, self._room(rows[0]))
+        config = copy.deepcopy(self.config)
+        self._set_limit(config, width, self.room(rows[0]))
         config.pad_token_id = pad
         watch.seen = width
-        output = self._model.generate(
-            input_ids=ids.to(self._pipeline.device),
-            attention_mask=mask.to(self._pipeline.device),
+        output = self.model.generate(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
             generation_config=config,
             stopping_criteria=StoppingCriteriaList([*self._criteria, watch.criterion()]),
             **self._extra,
@@ -243,16 +364,16 @@ class TorchRun:
 
         transformers fills in the other form from there, and then warns that there are two.
         """
-        own = self._model.generation_config
+        own = self.model.generation_config
         config.max_new_tokens, config.max_length = room, None
         if own.max_length is not None and own.max_new_tokens is None:
             config.max_new_tokens, config.max_length = None, width + room
 
-    def _ended(self, rows: list[_Row], tokens: list[list[int]]) -> list[tuple[str, int, Reason]]:
+    def _ended(self, rows: list[Row], tokens: list[list[int]]) -> list[Ended]:
         """Text, count and reason of rows that nobody followed as they grew."""
         firsts = [self.ends.first(row) for row in tokens]
         new = [row[:count] for row, (count, _) in zip(tokens, firsts, strict=True)]
-        ended: list[tuple[str, int, Reason]] = []
+        ended: list[Ended] = []
         for text, (count, reason) in zip(self._decode_new(rows, new), firsts, strict=True):
             cut, stopped = self.ends.cut(text)
             if self.request.emit is not None and cut:
@@ -261,7 +382,7 @@ class TorchRun:
         return ended
 
     def _pad_id(self) -> int:
-        for candidate in (self._config.pad_token_id, self._tokenizer.pad_token_id):
+        for candidate in (self.config.pad_token_id, self._tokenizer.pad_token_id):
             if candidate is not None:
                 return int(candidate)
         return min(self.ends.end_tokens, default=0)  # it is masked, so that any would do
@@ -288,7 +409,7 @@ class TorchRun:
             )
         )
 
-    def _decode_new(self, rows: list[_Row], new: list[list[int]]) -> list[str]:
+    def _decode_new(self, rows: list[Row], new: list[list[int]]) -> list[str]:
         before = [row.ids[-CONTEXT:] for row in rows]
         heads = self.decode(before)
         wholes = self.decode([b + n for b, n in zip(before, new, strict=True)])
@@ -303,10 +424,11 @@ class _Watch:
         rows: The rows of its batch.
     """
 
-    def __init__(self, run: TorchRun, rows: list[_Row]) -> None:
+    def __init__(self, run: TorchRun, rows: list[Row]) -> None:
         self.seen = 0  # columns that have been read, at first those of the prompt
         self.follows = run.follows
         self._run = run
+        self._rows = rows
         self._answers = [
             GrowingAnswer(row.ids, run.decode, run.ends) for row in rows if self.follows
         ]
@@ -340,11 +462,16 @@ class _Watch:
             self._emit(answer.take(text))
         return [bool(answer.reason) for answer in self._answers]
 
-    def ended(self) -> list[tuple[str, int, Reason]]:
+    def ended(self) -> list[Ended]:
         """Text, count and reason of each row, after the last token."""
         for answer in self._answers:
             self._emit(answer.finish())
         return [(answer.text, answer.count, answer.reason) for answer in self._answers]
+
+    def done_rows(self) -> dict[int, Ended]:
+        """The rows that have found their end so far, by their index; none if nobody followed."""
+        answers = zip(self._rows, self._answers, strict=False)
+        return {row.index: (a.text, a.count, a.reason) for row, a in answers if a.reason}
 
     def _emit(self, text: str) -> None:
         if text and self._run.request.emit is not None:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from langchain_huggingface import HuggingFacePipeline
+from pydantic import PrivateAttr
 
-from local_pipelines._local_llm import Answer, LocalLLM, Request
+from local_pipelines._batch_report import BatchReport
+from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
+from local_pipelines._messages import tr
 from local_pipelines._options import (
     GENERATION_OPTIONS,
     check_generation_options,
@@ -52,7 +55,10 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         progress: Show a progress bar while several prompts are answered.
     """
 
+    _last_batch: BatchReport | None = PrivateAttr(default=None)
+
     def __init__(self, **kwargs: Any) -> None:
+        checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
         for options in (kwargs, kwargs.get("model_kwargs"), kwargs.get("pipeline_kwargs")):
             check_no_token(options)
         super().__init__(**kwargs)
@@ -92,6 +98,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             ModelError: There is no such model.
         """
         _check_task(task)
+        checked_size(batch_size)
         check_no_token(kwargs)
         check_model_kwargs(model_kwargs)
         check_generation_options(pipeline_kwargs or {})
@@ -125,12 +132,21 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         _configure(llm.pipeline, generating)
         return llm
 
+    @property
+    def last_batch(self) -> BatchReport | None:
+        """How the last call was computed: sizes of batches, halvings, seconds; None before it."""
+        return self._last_batch
+
     # --- what LocalLLM asks for ---------------------------------------------------------------
 
     def _answer(self, request: Request) -> list[Answer]:
         from local_pipelines._torch_engine import TorchRun
 
-        return TorchRun(self._checked_pipeline(), request, self._defaults()).answers()
+        run = TorchRun(self._checked_pipeline(), request, self._defaults())
+        try:
+            return run.answers()
+        finally:
+            self._last_batch = run.report  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
         from local_pipelines._torch_engine import TorchRun
@@ -180,9 +196,9 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     def _checked_pipeline(self) -> Any:
         if self.pipeline is None:
             raise ParameterError(
-                "This LocalPipeline has no model.",
-                "It was made without a pipeline.",
-                'Write LocalPipeline.from_model_id("pocket", task="text-generation").',
+                tr("This LocalPipeline has no model."),
+                tr("It was made without a pipeline."),
+                tr('Write LocalPipeline.from_model_id("pocket", task="text-generation").'),
             )
         _check_task(getattr(self.pipeline, "task", _TASK))
         return self.pipeline
@@ -196,8 +212,12 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
 def _check_task(task: str) -> None:
     if task != _TASK:
         raise ParameterError(
-            f'task="{task}" is not what LocalPipeline does: it goes on with a text.',
-            next_step=f'Write task="{_TASK}", or use langchain_huggingface.HuggingFacePipeline.',
+            tr('task="{task}" is not what LocalPipeline does: it goes on with a text.').format(
+                task=task
+            ),
+            next_step=tr(
+                'Write task="{task}", or use langchain_huggingface.HuggingFacePipeline.'
+            ).format(task=_TASK),
         )
 
 
@@ -207,15 +227,17 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
         return None
     if device_map is not None:
         raise ParameterError(
-            f"device={device!r} and device_map={device_map!r} contradict each other.",
-            "device puts the whole model in one place, device_map spreads it.",
-            "Leave one of them out.",
+            tr("device={device!r} and device_map={device_map!r} contradict each other.").format(
+                device=device, device_map=device_map
+            ),
+            tr("device puts the whole model in one place, device_map spreads it."),
+            tr("Leave one of them out."),
         )
     if backend == "openvino":
         raise ParameterError(
-            f"device={device!r} has no effect with OpenVINO.",
-            "Its devices have names of their own.",
-            'Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.',
+            tr("device={device!r} has no effect with OpenVINO.").format(device=device),
+            tr("Its devices have names of their own."),
+            tr('Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.'),
         )
     from local_pipelines.devices import select_device
 

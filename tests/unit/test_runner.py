@@ -285,6 +285,25 @@ def test_wrong_call_gets_one_sentence(
     assert captured.out == ""
 
 
+def test_without_a_gpu_nothing_is_run_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--gpu` says why there is none and is no failure; with one, DEVICE is 0."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "notebooks/00_a.ipynb")
+    monkeypatch.setattr(runner, "_no_gpu", lambda: "torch finds none.")
+    assert main(["--gpu"]) == 0
+    assert (
+        capsys.readouterr().out == "No notebook was run: there is no GPU here. torch finds none.\n"
+    )
+    monkeypatch.setattr(runner, "_no_gpu", lambda: "")
+    seen: list[Any] = []
+    monkeypatch.setattr(runner, "check_names", lambda values, _: seen.append(dict(values)))
+    monkeypatch.setattr(runner, "run_notebook", lambda path, out, **_: Outcome(path, out))
+    assert main(["--gpu"]) == 0
+    assert seen == [{"DEVICE": 0}]
+
+
 @pytest.mark.parametrize(
     ("values", "online", "own", "expected"),
     [
