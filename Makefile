@@ -10,7 +10,7 @@ endif
 BOOTSTRAP := "$(START)" src/course_kit/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run lab test test-gpu bench train-pocket format lint clean
+.PHONY: help install run lab translations test test-gpu bench train-pocket format lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -24,10 +24,13 @@ run: ## run every notebook on the embedded model, results in build/run/
 lab: ## open the notebooks in JupyterLab
 	@$(BOOTSTRAP) lab $(ARGS)
 
+translations: ## bring the translated pages up to date (needs GNU gettext)
+	@$(BOOTSTRAP) translations $(ARGS)
+
 test: ## check style and types, run all tests
 	@$(BOOTSTRAP) test $(ARGS)
 
-test-gpu: ## run the tests that need a GPU
+test-gpu: ## run the tests and the notebooks on the GPU
 	@$(BOOTSTRAP) test-gpu $(ARGS)
 
 bench: ## run the measurements in benchmarks/

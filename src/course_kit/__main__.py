@@ -18,6 +18,14 @@ COMMANDS = {
     "check": ("course_kit.hygiene", "check every notebook against the course's hygiene rules"),
     "train": ("course_kit.pocket_model.train", "train the pocket model"),
     "table": ("course_kit.pocket_model.table", "show the pocket model's exact-answer table"),
+    "messages": (
+        "course_kit.messages",
+        "collect the package's messages, merge and check their translations",
+    ),
+    "translations": (
+        "course_kit.translate.cli",
+        "bring the translated pages up to date, check and count them",
+    ),
     "freeze": ("course_kit.freeze", "write the exact versions of this environment"),
 }
 
@@ -28,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         description=sys.modules[__name__].__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"
-        + "\n".join(f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items())
+        + "\n".join(f"  {name:<14}{line}" for name, (_, line) in COMMANDS.items())
         + "\n\n`course_kit COMMAND -h` explains one of them.",
     )
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of those below")

@@ -411,7 +411,7 @@ def call(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 LINT = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"]]
-PYTEST = ["pytest", "-n", "2", "--dist", "loadfile", "-m", "not gpu"]
+PYTEST = ["pytest", "-n", "2", "--dist", "loadgroup", "-m", "not gpu"]
 
 
 def bench_steps(arguments: List[str]) -> List[List[str]]:
@@ -422,6 +422,14 @@ def bench_steps(arguments: List[str]) -> List[List[str]]:
     return [[str(script), *arguments] for script in scripts]
 
 
+def lab_steps(arguments: List[str]) -> List[List[str]]:
+    """Open the lessons: those of a language where its code comes first, else the English ones."""
+    folder = ROOT / "i18n" / (arguments[0] if arguments else "") / "notebooks"
+    if arguments and folder.is_dir():
+        return [["jupyter", "lab", str(folder), *arguments[1:]]]
+    return [["jupyter", "lab", "notebooks", *arguments]]
+
+
 Steps = Callable[[List[str]], List[List[str]]]
 
 # Each command's steps, all of them run even if one fails. A step is what follows `python -m`,
@@ -429,9 +437,13 @@ Steps = Callable[[List[str]], List[List[str]]]
 COMMANDS: Dict[str, Steps] = {
     "install": lambda arguments: [],
     "run": lambda arguments: [["course_kit", "run", *arguments]],
-    "lab": lambda arguments: [["jupyter", "lab", "notebooks", *arguments]],
+    "lab": lab_steps,
+    "translations": lambda arguments: [["course_kit", "translations", *arguments]],
     "test": lambda arguments: [*LINT, [*PYTEST, *arguments]],
-    "test-gpu": lambda arguments: [["pytest", "-m", "gpu", "tests/gpu", *arguments]],
+    "test-gpu": lambda arguments: [
+        ["pytest", "-m", "gpu", "tests/gpu", *arguments],
+        ["course_kit", "run", "--gpu", "01", "03", "04", "05"],
+    ],
     "bench": bench_steps,
     "train-pocket": lambda arguments: [["course_kit", "train", *arguments]],
     "format": lambda arguments: [["ruff", "check", "--fix"], ["ruff", "format"]],

@@ -272,7 +272,7 @@ def opens_in_colab_and_lab(page: Page) -> Iterator[Finding]:
     top = "\n".join(cell.source for cell in page.nb.cells[:2] if cell.cell_type == "markdown")
     repository = repository_url(page.root).removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{repository}/blob/main/{page.place}"
-    badge = re.compile(rf"\[!\[[^\]]+\]\([^)]+\)\]\({re.escape(colab)}\)")
+    badge = re.compile(rf"\[!\[[^\]]+\]\([^)]+\)\]\({re.escape(colab)}(\?hl=[\w-]+)?\)")
     if not badge.search(top):
         yield page.finding(1, f"There is no Colab badge (a picture that links to {colab}).")
     if not any("/lab/tree/" in link and link.endswith(page.path.name) for link in links(top)):

@@ -31,6 +31,7 @@ LANGUAGE = {
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
 _VISIBLE = {"source_hidden", "outputs_hidden"}
+_OURS = ("course_kit",)  # of a translation: its source, language and state
 
 
 class ExecutionError(Exception):
@@ -103,7 +104,8 @@ def normalise(nb: Any) -> None:
         nb: The notebook: metadata of the kernel, counts, streams, colours and library frames of
             tracebacks are made alike; ids, tags and what is hidden stay.
     """
-    nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    kept = {key: nb.metadata[key] for key in _OURS if key in nb.metadata}
+    nb.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE, **kept})
     for cell in nb.cells:
         cell.metadata = nbformat.from_dict(_lasting_metadata(cell.metadata))
         if cell.cell_type == "code" and not cell.source.strip():
@@ -187,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="course_kit execute", description=__doc__)
     parser.add_argument(
-        "names", nargs="*", help="e.g. 01 or notebooks/01_loading.ipynb; all by default"
+        "names", nargs="*", help="01, fr/01, fr or notebooks/01_loading.ipynb; all by default"
     )
     parser.add_argument(
         "--timeout", type=int, default=600, help="seconds a cell may take (%(default)s)"
@@ -195,23 +197,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     root = find_root()
     try:
-        lessons = find_notebooks(options.names, root / "notebooks")
+        lessons = find_in_languages(options.names, root)
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
-    if not options.names:
-        lessons = find_all_lessons(root)
     return max(_store(lesson, options.timeout) for lesson in lessons)
+
+
+def find_in_languages(names: Sequence[str], root: Path) -> list[Path]:
+    """Find the notebooks that were named, English or translated.
+
+    Args:
+        names: As `find_notebooks` takes them, with a language before them (`fr/01`) or alone.
+        root: The repository.
+
+    Returns:
+        Their paths; those of all languages where nothing was named.
+
+    Raises:
+        FileNotFoundError: A name fits nothing.
+    """
+    lessons = [] if names else find_all_lessons(root)
+    for name in names:
+        language, _, rest = name.partition("/")
+        folder = root / "i18n" / language / "notebooks"
+        if folder.is_dir() and not Path(name).is_file():
+            lessons += find_notebooks([rest] if rest else [], folder)
+        else:
+            lessons += find_notebooks([name], root / "notebooks")
+    return lessons
 
 
 def _store(lesson: Path, timeout: int) -> int:
     start = time.monotonic()
+    folders = lesson.resolve().parts[:-1]
+    name = f"{folders[-2]}/{lesson.stem}" if folders[-3:-2] == ("i18n",) else lesson.stem
     try:
         write(execute(lesson, timeout=timeout), lesson)
     except (ExecutionError, OSError, ValueError, RuntimeError) as error:
-        print(f"{lesson.stem:<24} not stored:\n{error}", flush=True)
+        print(f"{name:<24} not stored:\n{error}", flush=True)
         return 1
-    print(f"{lesson.stem:<24} stored {time.monotonic() - start:>7.1f} s", flush=True)
+    print(f"{name:<24} stored {time.monotonic() - start:>7.1f} s", flush=True)
     return 0
 
 

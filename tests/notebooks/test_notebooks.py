@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
-from io import StringIO
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ from nbformat import v4
 from course_kit.hygiene import Page, check, find_faults, no_stderr, only_wanted_errors
 from course_kit.kernels import CleanRoom, clean_room
 from course_kit.pages import code_cells, find_all_lessons, find_lessons, parameters, read_as_stored
-from course_kit.runner import Outcome, run_notebook
+from course_kit.runner import Outcome
 
 ROOT = Path(__file__).parents[2]
 LESSONS = find_lessons(ROOT / "notebooks")
-CELL_SECONDS = 300
+Compare = Callable[[Path, CleanRoom], subprocess.CompletedProcess[str]]
+RunWith = Callable[[Path, Path, dict[str, Any]], Outcome]
+Once = Callable[[Path, Callable[[], None]], None]  # these three are fixtures of conftest.py
 
 # Other values than the lessons' own; each notebook gets those that it has.
 OTHER = {"MAX_NEW_TOKENS": 8, "DEVICE": -1, "BATCH_SIZE": 3, "SEED": 7}
@@ -31,35 +32,6 @@ each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.s
 
 def settings(lesson: Path) -> dict[str, Any]:
     return parameters(read_as_stored(lesson))
-
-
-def compare(notebook: Path, room: CleanRoom) -> subprocess.CompletedProcess[str]:
-    """Run a notebook's cells and compare what they say with what is stored."""
-    words = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-q", "--color=no"]
-    words += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
-    words += [f"--nbval-sanitize-with={Path(__file__).with_name('nbval.cfg')}"]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *words, f"--rootdir={room.folder}", str(notebook)],
-        cwd=room.folder,
-        env=room.environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-
-
-def run_with(lesson: Path, folder: Path, values: dict[str, Any]) -> Outcome:
-    """Run a lesson with other parameters, away from whatever this machine has set."""
-    with clean_room(lesson.parent) as room:
-        return run_notebook(
-            room.folder / lesson.name,
-            folder / lesson.name,
-            values=values,
-            timeout=CELL_SECONDS,
-            environment=room.environment,
-            stream=StringIO(),
-        )
 
 
 def test_first_lessons_are_there() -> None:
@@ -78,24 +50,34 @@ def test_lesson_keeps_the_hygiene_rules(lesson: Path) -> None:
 
 @pytest.mark.slow
 @each_lesson
-def test_fresh_outputs_equal_the_stored_ones(lesson: Path) -> None:
+def test_fresh_outputs_equal_the_stored_ones(lesson: Path, compare: Compare, once: Once) -> None:
     """A fresh run says word for word what is stored, but in cells tagged nbval-ignore-output."""
-    with clean_room(lesson.parent) as room:
-        done = compare(room.folder / lesson.name, room)
-    assert done.returncode == 0, done.stdout + done.stderr
+
+    def test() -> None:
+        with clean_room(lesson.parent) as room:
+            done = compare(room.folder / lesson.name, room)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    once(lesson, test)
 
 
 @pytest.mark.slow
 @each_lesson
-def test_lesson_runs_with_other_parameters(lesson: Path, tmp_path: Path) -> None:
+def test_lesson_runs_with_other_parameters(
+    lesson: Path, tmp_path: Path, run_with: RunWith, once: Once
+) -> None:
     """A notebook runs to its end, without a warning, when a learner changes its parameters."""
     own = settings(lesson)
     values = {name: value for name, value in OTHER.items() if name in own and own[name] != value}
-    outcome = run_with(lesson, tmp_path, values)
-    assert outcome.result == "ok"
-    fresh = nbformat.read(outcome.output, as_version=4)
-    assert fresh.metadata.papermill.parameters == values
-    assert find_faults(Page(lesson, ROOT, fresh), [no_stderr, only_wanted_errors]) == []
+
+    def test() -> None:
+        outcome = run_with(lesson, tmp_path, values)
+        assert outcome.result == "ok"
+        fresh = nbformat.read(outcome.output, as_version=4)
+        assert fresh.metadata.papermill.parameters == values
+        assert find_faults(Page(lesson, ROOT, fresh), [no_stderr, only_wanted_errors]) == []
+
+    once(lesson, test)
 
 
 @pytest.mark.parametrize("value", [0, -1, "many"])
@@ -105,7 +87,7 @@ def test_lesson_runs_with_other_parameters(lesson: Path, tmp_path: Path) -> None
     ids=lambda path: path.stem,
 )
 def test_wrong_parameter_fails_before_a_model_is_loaded(
-    lesson: Path, tmp_path: Path, value: object
+    lesson: Path, tmp_path: Path, value: object, run_with: RunWith
 ) -> None:
     """A number of tokens that cannot work ends the run in the cell that checks the parameters."""
     outcome = run_with(lesson, tmp_path, {"MAX_NEW_TOKENS": value})
@@ -117,7 +99,7 @@ def test_wrong_parameter_fails_before_a_model_is_loaded(
 
 
 @pytest.mark.slow
-def test_comparison_finds_what_differs(tmp_path: Path) -> None:
+def test_comparison_finds_what_differs(tmp_path: Path, compare: Compare) -> None:
     """The comparison sees changed words, warnings and a missing error, but not colours or tags."""
     stored = [
         ("print('new')", "old\n", ""),

@@ -1,0 +1,182 @@
+"""The catalogues: written by polib, merged and checked by GNU gettext's own programs."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import polib
+
+from course_kit.translate.languages import Language, find_languages, plural_forms
+from course_kit.translate.sources import Source, find_sources
+from course_kit.translate.weblate import components
+
+__all__ = ["GettextMissingError", "extract", "gettext", "template", "translations", "update"]
+
+_INSTALL = (
+    "install GNU gettext: `sudo apt install gettext` (Debian, Ubuntu), `brew install gettext` "
+    "(macOS), `choco install gettext` (Windows) or `conda install -c conda-forge gettext` (conda)"
+)
+
+
+class GettextMissingError(RuntimeError):
+    """A program of GNU gettext is not on this machine; the message says how to get it."""
+
+
+def gettext(program: str, *words: str | Path) -> str:
+    """Run one of gettext's programs.
+
+    Args:
+        program: Its name.
+        words: Its arguments.
+
+    Returns:
+        What it said.
+
+    Raises:
+        GettextMissingError: It is not installed.
+        subprocess.CalledProcessError: It failed; `stderr` says why.
+    """
+    found = shutil.which(program)
+    if found is None:
+        raise GettextMissingError(f"{program} was not found; {_INSTALL}.")
+    done = subprocess.run(
+        [found, *map(str, words)], check=True, capture_output=True, text=True, encoding="utf-8"
+    )
+    return done.stdout + done.stderr
+
+
+def template(source: Source) -> Path:
+    """Return the file with a page's English units."""
+    return source.root / "i18n/templates" / f"{source.domain}.pot"
+
+
+def extract(root: Path) -> list[Path]:
+    """Write the templates of all pages, and remove those of pages that are gone.
+
+    Args:
+        root: The repository.
+
+    Returns:
+        The templates.
+    """
+    written = []
+    for source in find_sources(root):
+        path = template(source)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(_template(source)) + "\n", encoding="utf-8", newline="\n")
+        written.append(path)
+    for path in set((root / "i18n/templates").glob("*.pot")) - set(written):
+        path.unlink()
+    components(root)
+    return written
+
+
+def _template(source: Source) -> polib.POFile:
+    catalogue = polib.POFile(wrapwidth=0)
+    catalogue.header = f"Texts of {source.place}.\nDistributed under the licence of the course."
+    catalogue.metadata = _metadata()
+    entries: dict[str, polib.POEntry] = {}
+    for reference, unit in source.units():
+        entry = entries.setdefault(unit.text, polib.POEntry(msgid=unit.text))
+        kinds = [kind for kind in entry.comment.split(", ") if kind]
+        entry.comment = ", ".join(dict.fromkeys([*kinds, unit.kind]))
+        if (reference, "") not in entry.occurrences:
+            entry.occurrences.append((reference, ""))
+    catalogue.extend(entries.values())
+    return catalogue
+
+
+def _metadata() -> dict[str, str]:
+    return {
+        "Project-Id-Version": "local-pipelines",
+        "MIME-Version": "1.0",
+        "Content-Type": "text/plain; charset=UTF-8",
+        "Content-Transfer-Encoding": "8bit",
+    }
+
+
+def update(root: Path, languages: Collection[str] = ()) -> None:
+    """Merge the templates into the catalogues of all languages.
+
+    A unit whose English changed becomes fuzzy and keeps its old English beside it. A unit that
+    has the same English on another page gets the translation of that one.
+
+    Args:
+        root: The repository.
+        languages: Their codes; all by default.
+
+    Raises:
+        GettextMissingError: GNU gettext is not installed.
+    """
+    sources = find_sources(root)
+    for language in find_languages(root):
+        if languages and language.code not in languages:
+            continue
+        for source in sources:
+            _merge(language, source)
+        memory: dict[str, str] = {}
+        for source in sources:
+            memory = translations(language.catalogue(source.domain)) | memory
+        for source in sources:
+            _remember(language.catalogue(source.domain), memory)
+        _remove_orphans(language, sources)
+
+
+def _merge(language: Language, source: Source) -> None:
+    path = language.catalogue(source.domain)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(_header(language, source), encoding="utf-8", newline="\n")
+    gettext("msgmerge", "--quiet", "--update", "--backup=none", "--previous", "--no-wrap",
+            path, template(source))  # fmt: skip
+    gettext("msgattrib", "--no-obsolete", "--no-wrap", "--output-file", path, path)
+
+
+def _header(language: Language, source: Source) -> str:
+    catalogue = polib.POFile(wrapwidth=0)
+    catalogue.header = f"{source.place} in {language.name}."
+    catalogue.metadata = _metadata() | {
+        "Language": language.code,
+        "Plural-Forms": plural_forms(language.code),
+    }
+    return str(catalogue) + "\n"
+
+
+def _remember(path: Path, memory: dict[str, str]) -> None:
+    catalogue = polib.pofile(str(path), wrapwidth=0)
+    found = [e for e in catalogue if not e.msgstr and e.msgid in memory]
+    if found:
+        for entry in found:
+            entry.msgstr = memory[entry.msgid]
+        catalogue.save(str(path))
+        gettext("msgattrib", "--no-wrap", "--output-file", path, path)
+
+
+def _remove_orphans(language: Language, sources: list[Source]) -> None:
+    wanted = {language.catalogue(source.domain) for source in sources}
+    for path in set((language.folder / "LC_MESSAGES").glob("*.po")) - wanted:
+        if not polib.pofile(str(path)).translated_entries():
+            path.unlink()  # work that somebody did is never thrown away
+
+
+def translations(path: Path) -> dict[str, str]:
+    """Read the finished translations of a catalogue: not the fuzzy ones, not the missing ones.
+
+    Args:
+        path: The catalogue.
+
+    Returns:
+        The translations by their English; nothing where there is no file.
+    """
+    return {entry.msgid: entry.msgstr for entry in entries(path) if entry.translated()}
+
+
+def entries(path: Path) -> list[Any]:
+    """Read the entries of a catalogue that are in use."""
+    if not path.is_file():
+        return []
+    return [entry for entry in polib.pofile(str(path)) if not entry.obsolete]

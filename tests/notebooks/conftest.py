@@ -1,0 +1,90 @@
+"""Runs notebooks and compares what they say with what is stored, once for each state."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from course_kit.kernels import CleanRoom, clean_room
+from course_kit.runner import Outcome, run_notebook
+
+ROOT = Path(__file__).parents[2]
+CELL_SECONDS = 300
+
+
+def compare(notebook: Path, room: CleanRoom) -> subprocess.CompletedProcess[str]:
+    """Run a notebook's cells and compare what they say with what is stored."""
+    words = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-q", "--color=no"]
+    words += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
+    words += [f"--nbval-sanitize-with={Path(__file__).with_name('nbval.cfg')}"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *words, f"--rootdir={room.folder}", str(notebook)],
+        cwd=room.folder,
+        env=room.environment | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+
+
+def run_with(lesson: Path, folder: Path, values: dict[str, Any]) -> Outcome:
+    """Run a lesson with other parameters, away from whatever this machine has set."""
+    with clean_room(lesson.parent) as room:
+        return run_notebook(
+            room.folder / lesson.name,
+            folder / lesson.name,
+            values=values,
+            timeout=CELL_SECONDS,
+            environment=room.environment,
+            stream=StringIO(),
+        )
+
+
+@cache
+def state_of_the_course() -> str:
+    """Sum up what decides a notebook's outputs beside itself: the package and its dependencies."""
+    summed = hashlib.sha256(sys.version.encode())
+    sources = [path for path in (ROOT / "src").rglob("*") if path.suffix != ".pyc"]
+    tests = list(Path(__file__).parent.iterdir())
+    for path in sorted([*sources, *tests, ROOT / "constraints.txt", ROOT / ".env.example"]):
+        if path.is_file():
+            summed.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return summed.hexdigest()
+
+
+@pytest.fixture
+def once(request: pytest.FixtureRequest) -> Callable[[Path, Callable[[], None]], None]:
+    """Run a slow test of a notebook unless the very same one has passed; --cache-clear forgets."""
+
+    def run(notebook: Path, test: Callable[[], None]) -> None:
+        content = hashlib.sha256(notebook.read_bytes()).hexdigest()
+        key = f"course_kit/{request.node.name}"
+        state = f"{state_of_the_course()} {content}"
+        cache = request.config.cache
+        if cache is None or cache.get(key, None) != state:
+            test()
+            if cache is not None:
+                cache.set(key, state)
+
+    return run
+
+
+@pytest.fixture(name="compare")
+def compare_fixture() -> Callable[[Path, CleanRoom], subprocess.CompletedProcess[str]]:
+    """Give the function that compares a notebook with its stored outputs."""
+    return compare
+
+
+@pytest.fixture(name="run_with")
+def run_with_fixture() -> Callable[[Path, Path, dict[str, Any]], Outcome]:
+    """Give the function that runs a lesson with other parameters."""
+    return run_with
