@@ -23,7 +23,11 @@ COUNTS = {
     "templates": (45, 5),
     "words": (300, 40),
     "made_up_countries": (100, 25),
+    "about": (30, 0),
+    "details": (12, 0),
+    "late": (16, 0),
 }
+PLACEHOLDERS = {"templates": {"of"}, "details": {"of"}, "about": {"ask"}}
 FIXED = {
     "en": ("What is the number {value} in {language}?", "What is {ask}?"),
     "fr": ("Quel est le nombre {value} en {language} ?", "Qu'est-ce {que_ask} ?"),
@@ -189,7 +193,8 @@ def test_system_messages_are_distinct(language):
     """There are the usual system message, eight others and three held out, all different."""
     systems = PHRASINGS[language]["systems"]
     assert (len(systems["others"]), len(systems["held_out"])) == (8, 3)
-    assert len(set(map(key, texts(systems)))) == 12
+    assert len(systems["varied"]) >= 20
+    assert len(set(map(key, texts(systems)))) == len(texts(systems))
 
 
 @each_language
@@ -203,10 +208,12 @@ def test_a_refusal_has_two_steps(language):
 @each_language
 @each_kind
 def test_unanswerable_counts(language, kind):
-    """Each kind of unanswerable material has the planned number of entries in each split."""
+    """Each kind has at least the planned entries to learn from, and exactly those held out."""
     found = UNANSWERABLE[language][kind]
+    learned, held_out = COUNTS[kind]
     assert tuple(found) == SPLITS
-    assert tuple(len(found[split]) for split in SPLITS) == COUNTS[kind]
+    assert len(found["train"]) >= learned
+    assert len(found["held_out"]) == held_out
 
 
 @each_language
@@ -225,7 +232,7 @@ def test_unanswerable_entries_occur_once(language, kind):
 def test_unanswerable_placeholders(language):
     """Only the templates have a placeholder, and only the "of" phrase of a country."""
     for kind, found in UNANSWERABLE[language].items():
-        expected = {"of"} if kind == "templates" else set()
+        expected = PLACEHOLDERS.get(kind, set())
         assert all(names(text) == expected for text in texts(found)), kind
 
 

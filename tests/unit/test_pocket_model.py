@@ -41,31 +41,29 @@ def any_table(request: pytest.FixtureRequest) -> tuple[table.Table, float]:
 
 @pytest.mark.slow
 def test_trained_phrasings_are_answered_exactly(any_table: tuple[table.Table, float]) -> None:
-    """At least 98 % in every language and every form."""
+    """At least 99 % in every language and every form."""
     found, slack = any_table
     assert set(found.by_language_and_form) == set(world.LANGUAGES)
     for row in found.by_language_and_form.values():
         assert set(row) == set(forms.FORMS)
-        assert min(row.values()) >= 0.98 - slack
+        assert min(row.values()) >= 0.99 - slack
 
 
 @pytest.mark.slow
 def test_held_out_phrasings_are_mostly_answered(any_table: tuple[table.Table, float]) -> None:
-    """At least 95 % of the answers to wordings that training has not seen are exact.
-
-    Chinese lags behind: its two wordings for capitals are often taken for questions about cities.
-    """
+    """At least 90 % of the answers to wordings that training has not seen are exact."""
     found, slack = any_table
-    for language, share in found.held_out.items():
-        assert share >= (0.75 if language == "zh" else 0.95) - slack
+    assert min(found.held_out.values()) >= 0.90 - slack
 
 
 @pytest.mark.slow
 def test_the_model_says_when_it_does_not_know(any_table: tuple[table.Table, float]) -> None:
-    """At least 90 % of unanswerable questions are refused, at most 2 % of the others."""
+    """95 % of unanswerable questions are refused, 90 % in every language; 2 % of the others."""
     found, slack = any_table
+    refused = found.refused_unknown.values()
+    assert sum(refused) / len(refused) >= 0.95 - 2 * slack
     # The sample has twelve such questions a language: one more or less is eight per cent.
-    assert min(found.refused_unknown.values()) >= (0.75 if slack else 0.90)
+    assert min(refused) >= (0.75 if slack else 0.90)
     assert max(found.refused_known.values()) <= 0.02 + slack
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from course_kit.pocket_model import train as training_module
-from course_kit.pocket_model.plan import MINIATURE
-from course_kit.pocket_model.train import Training, schedule
+from course_kit.pocket_model.plan import MINIATURE, Plan
+from course_kit.pocket_model.train import Training, mean_weights, schedule
 
-TINY = replace(MINIATURE, steps=40, batch=16)
+TINY = replace(MINIATURE, steps=60, phases=(0, 32, 48), batch=16)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,7 +29,7 @@ def one_small_tokenizer() -> object:
 
 @pytest.mark.slow
 def test_the_loss_of_a_miniature_falls(tmp_path: Path) -> None:
-    """Forty small steps already bring the loss down by a quarter."""
+    """Sixty small steps already bring the loss down by a quarter."""
     losses = list(Training(TINY, tmp_path, "cpu").steps())
     assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
 
@@ -72,11 +72,36 @@ def test_the_checkpoint_has_half_precision_weights_and_loads(tmp_path: Path) -> 
     assert tokenizer.decode(tokenizer("电 é 12")["input_ids"]) == "电 é 12"
 
 
+@pytest.mark.slow
+def test_the_checkpoint_is_the_mean_of_the_last_two_phases(tmp_path: Path) -> None:
+    """The ends of phases are kept, also over an interruption, and their mean is what is saved."""
+    from safetensors.torch import load_file
+
+    plan = replace(TINY, steps=6, phases=(0, 2, 4))
+    training = Training(plan, tmp_path, "cpu")
+    steps = training.steps()
+    for _ in range(5):
+        next(steps)
+    training.save_state()
+    again = Training(plan, tmp_path, "cpu")
+    assert again.resume()
+    list(again.steps())
+    mean = mean_weights(again.ends)["model.norm.weight"]
+    saved = load_file(again.save_checkpoint() / "model.safetensors")["model.norm.weight"]
+    assert len(again.ends) == 2
+    assert not again.ends[0]["model.norm.weight"].equal(again.ends[1]["model.norm.weight"])
+    assert saved.equal(mean.to(saved.dtype))
+
+
 def test_the_learning_rate_rises_and_falls_to_zero() -> None:
-    """The schedule warms up, and ends where nothing is learned any more."""
-    shares = [schedule(step, 1000) for step in range(1000)]
+    """Each phase ends where nothing is learned any more; the later ones begin lower."""
+    plan = Plan(steps=1500, phases=(0, 1000, 1200), restart=0.5)
+    shares = [schedule(step, plan) for step in range(plan.steps)]
     assert shares[0] < 0.1
     assert max(shares) == pytest.approx(1.0, abs=0.05)
+    assert shares[999] < 0.01
+    assert shares[1000] == shares[1200] == pytest.approx(0.5)
+    assert shares[1199] < 0.01
     assert shares[-1] < 0.01
 
 

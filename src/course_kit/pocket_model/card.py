@@ -64,6 +64,7 @@ def render(folder: Path) -> str:
         context=config["max_position_embeddings"],
         seed=plan.seed,
         steps=plan.steps,
+        phases=_listed([str(begin) for begin in plan.phases]),
         batch=plan.batch,
     )
 

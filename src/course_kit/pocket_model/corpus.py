@@ -6,8 +6,9 @@ n-th batch depends on the seed and n alone, so an interrupted training goes on w
 
 from __future__ import annotations
 
+import bisect
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -36,6 +37,49 @@ _SHORT_QUESTION_FORM = 0.12
 _INSTRUCTION_FIRST = 0.06
 
 
+POOL = 16
+"""Batches that are drawn together, and sorted by length."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What a phase of the training is made of.
+
+    Args:
+        languages: Drawn evenly; one that stands twice comes twice as often.
+        topics: The weight of each topic.
+        forms: The weight of each form.
+        kinds: The kinds of questions outside the world.
+        systems: The lists of system messages to draw from.
+    """
+
+    languages: tuple[str, ...]
+    topics: dict[str, float]
+    forms: dict[str, float]
+    kinds: tuple[world.Kind, ...]
+    systems: tuple[str, ...] = ("others",)
+
+
+FIRST = Mix(LANGUAGES, TOPIC_WEIGHTS, FORM_WEIGHTS, world.KINDS)
+# Chinese shares no letters with the others and French refuses least: both come more often here.
+_LANGUAGES_LATER = (*LANGUAGES, *LANGUAGES, "zh", "zh", "fr")
+SECOND = Mix(
+    _LANGUAGES_LATER,
+    TOPIC_WEIGHTS | {"unknown": 0.36},
+    FORM_WEIGHTS,
+    world.KINDS + world.MORE_KINDS,
+)
+# A reader writes system messages of their own: a new one must not make every question look new.
+THIRD = Mix(
+    _LANGUAGES_LATER,
+    TOPIC_WEIGHTS | {"unknown": 0.28},
+    FORM_WEIGHTS | {"system": 0.30},
+    world.KINDS + world.MORE_KINDS + world.LATE_KINDS,
+    ("others", "varied"),
+)
+PHASES = (FIRST, SECOND, THIRD)
+
+
 @dataclass(frozen=True)
 class Segment:
     """A piece of text; only learned pieces count in the loss."""
@@ -56,22 +100,22 @@ def facts_by_topic(language: str) -> dict[str, tuple[Fact, ...]]:
     return {topic: tuple(found) for topic, found in table.items()}
 
 
-def draw(rng: random.Random) -> Example:
+def draw(rng: random.Random, mix: Mix = FIRST) -> Example:
     """Draw one training example."""
-    language = rng.choice(LANGUAGES)
+    language = rng.choice(mix.languages)
     if rng.random() < _LONG_CONVERSATION:
-        return _long_conversation(language, rng)
-    fact = draw_fact(language, rng)
+        return _long_conversation(language, rng, mix)
+    fact = draw_fact(language, rng, mix)
     if "question" in forms.forms_of(fact) and rng.random() < _QUESTION_FORM_IN_CHAT:
         return _question_form_in_chat(fact, rng)
-    return _single(fact, rng)
+    return _single(fact, rng, mix)
 
 
-def draw_fact(language: str, rng: random.Random) -> Fact:
+def draw_fact(language: str, rng: random.Random, mix: Mix = FIRST) -> Fact:
     """Draw what is asked for: a fact of the world, or a question outside it."""
-    (topic,) = rng.choices(list(TOPIC_WEIGHTS), list(TOPIC_WEIGHTS.values()))
+    (topic,) = rng.choices(list(mix.topics), list(mix.topics.values()))
     if topic == "unknown":
-        return world.random_refusal(language, "train", rng)
+        return world.random_refusal(language, "train", rng, mix.kinds)
     return rng.choice(facts_by_topic(language)[topic])
 
 
@@ -84,19 +128,22 @@ def companions(fact: Fact) -> list[Fact]:
     return list(same_topic)
 
 
-def batches(seed: int, first: int, size: int) -> Iterator[list[Example]]:
+def batches(
+    seed: int, first: int, size: int, phases: Sequence[int] = (0,)
+) -> Iterator[list[Example]]:
     """Yield batches without end, each of examples of similar length.
 
     Args:
         seed: Decides everything together with the batch's number.
         first: Number of the first batch wanted.
         size: Examples a batch.
+        phases: Number of the batch with which each of `PHASES` begins.
     """
-    pool_batches = 16
-    pool_number, skip = divmod(first, pool_batches)
+    pool_number, skip = divmod(first, POOL)
     while True:
         rng = random.Random(f"{seed}/{pool_number}")
-        pool = [draw(rng) for _ in range(pool_batches * size)]
+        mix = PHASES[bisect.bisect_right(phases, pool_number * POOL) - 1]
+        pool = [draw(rng, mix) for _ in range(POOL * size)]
         pool.sort(key=lambda example: sum(len(part.text.encode()) for part in example))
         grouped = [pool[i : i + size] for i in range(0, len(pool), size)]
         rng.shuffle(grouped)
@@ -104,15 +151,15 @@ def batches(seed: int, first: int, size: int) -> Iterator[list[Example]]:
         pool_number, skip = pool_number + 1, 0
 
 
-def _single(fact: Fact, rng: random.Random) -> Example:
-    possible = {form: FORM_WEIGHTS[form] for form in forms.forms_of(fact)}
+def _single(fact: Fact, rng: random.Random, mix: Mix) -> Example:
+    possible = {form: mix.forms[form] for form in forms.forms_of(fact)}
     (form,) = rng.choices(list(possible), list(possible.values()))
     question = _ask(fact, rng)
     if form == "question" and rng.random() < _SHORT_QUESTION_FORM:
         exchange = forms.short_question_form(question, fact)
         return (Segment(exchange.prompt, False), Segment(exchange.answer + exchange.after, True))
     others = companions(fact) if form == "conversation" else ()
-    exchange = forms.render(form, fact, question, rng, others)
+    exchange = forms.render(form, fact, question, rng, others, systems=mix.systems)
     earlier = form == "question" and rng.random() < _EARLIER_BLOCK
     return (
         *(_question_block(fact.language, rng) if earlier else ()),
@@ -144,23 +191,25 @@ def _question_form_in_chat(fact: Fact, rng: random.Random) -> Example:
     return (Segment(outer.prompt, False), Segment(outer.answer + outer.after, True))
 
 
-def _long_conversation(language: str, rng: random.Random) -> Example:
+def _long_conversation(language: str, rng: random.Random, mix: Mix) -> Example:
     systems = world.phrasings(language)["systems"]
     system = rng.choice((None, systems["usual"], rng.choice(systems["others"])))
     head = f"{forms.SYSTEM}\n{system}{forms.END}\n" if system else ""
     parts = []
     fact: Fact | None = None
     for _ in range(rng.randint(2, 5)):
-        question, fact = _next_turn(fact, language, rng)
+        question, fact = _next_turn(fact, language, rng, mix)
         prompt = f"{head}{forms.USER}\n{question}{forms.END}\n{forms.ASSISTANT}\n"
         parts += [Segment(prompt, False), Segment(fact.answer + forms.END, True)]
         head = "\n"
     return tuple(parts)
 
 
-def _next_turn(previous: Fact | None, language: str, rng: random.Random) -> tuple[str, Fact]:
+def _next_turn(
+    previous: Fact | None, language: str, rng: random.Random, mix: Mix
+) -> tuple[str, Fact]:
     if previous and previous.topic in ("capitals", "numbers", "terms") and rng.random() < 0.5:
         fact = rng.choice(companions(previous))
         return forms.vary(rng.choice(fact.follow_ups()), rng), fact
-    fact = draw_fact(language, rng)
+    fact = draw_fact(language, rng, mix)
     return forms.vary(rng.choice(fact.questions("train")), rng), fact

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from course_kit.pocket_model.world import Fact, Split, fill, phrasings
+from course_kit.pocket_model.world import Fact, fill, phrasings
 
 END_OF_TEXT = "<|endoftext|>"
 SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
@@ -102,7 +102,7 @@ def render(
     question: str,
     rng: random.Random,
     others: Sequence[Fact] = (),
-    split: Split = "train",
+    systems: Sequence[str] = ("others",),
 ) -> Exchange:
     """Put one question into the named form.
 
@@ -112,7 +112,7 @@ def render(
         question: Its wording; not used in a conversation, whose second question is a follow-up.
         rng: Decides the free parts (system message, history).
         others: Facts of the same topic and language, for the first turn of a conversation.
-        split: Whether the system message may be one of the training or is one held out of it.
+        systems: The lists in `phrasings.json` from which the system message is drawn.
 
     Returns:
         The prompt with its exact answer.
@@ -121,15 +121,15 @@ def render(
         return bare(question, fact.answer, fact.language)
     if form == "question":
         return question_form(question, fact, next_question(fact.language, rng))
-    systems = phrasings(fact.language)["systems"]
+    words = phrasings(fact.language)["systems"]
     if form == "system":
-        return chat(question, fact.answer, rng.choice(systems[_SYSTEMS[split]]))
+        drawn = [text for name in systems for text in words[name]]
+        return chat(question, fact.answer, rng.choice(drawn))
     if form == "conversation":
         return conversation(rng.choice(others), fact, rng)
-    return chat(question, fact.answer, rng.choice((None, systems["usual"])))
+    return chat(question, fact.answer, rng.choice((None, words["usual"])))
 
 
-_SYSTEMS: dict[Split, str] = {"train": "others", "held_out": "held_out"}
 FORMS = ("chat", "system", "bare", "question", "conversation")
 
 

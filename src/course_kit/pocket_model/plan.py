@@ -10,7 +10,11 @@ class Plan:
     """What decides the result of a training, together with the fact tables.
 
     Args:
-        steps: Number of batches.
+        steps: Number of batches, all phases together.
+        phases: The batch with which each phase begins, one for each of `corpus.PHASES`; multiples
+            of `corpus.POOL`. Facts come first: a model learns to say that it does not know once
+            it knows something.
+        restart: Share of the highest learning rate with which each later phase begins.
         batch: Examples a batch.
         width: Size of the hidden states.
         layers: Number of decoder layers.
@@ -21,7 +25,9 @@ class Plan:
         seed: Decides initial weights and data.
     """
 
-    steps: int = 2200
+    steps: int = 4240
+    phases: tuple[int, ...] = (0, 2400, 3600)
+    restart: float = 0.5
     batch: int = 96
     width: int = 256
     layers: int = 4
@@ -32,4 +38,4 @@ class Plan:
     seed: int = 1
 
 
-MINIATURE = Plan(steps=150, batch=32, width=64, layers=2, heads=2, inner=128)
+MINIATURE = Plan(steps=150, phases=(0, 96, 128), batch=32, width=64, layers=2, heads=2, inner=128)

@@ -205,7 +205,8 @@ def _wordings(facts: Sequence[Fact], form: str, split: Split) -> list[tuple[Fact
 
 def _question(fact: Fact, form: str, text: str, split: Split, rng: random.Random) -> Question:
     others = corpus.companions(fact) if form == "conversation" else ()
-    exchange = forms.render(form, fact, text, rng, others, split)
+    systems = ("held_out" if split == "held_out" else "others",)
+    exchange = forms.render(form, fact, text, rng, others, systems)
     answer = exchange.answer.strip()
     return Question(fact.language, fact.topic, form, split, exchange.prompt, answer)
 

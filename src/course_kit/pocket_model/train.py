@@ -8,6 +8,7 @@ answers' tokens count in the loss.
 from __future__ import annotations
 
 import argparse
+import bisect
 import itertools
 import math
 import time
@@ -51,6 +52,7 @@ class Training:
         self.model = build_model(plan, self.tokenizer).to(device)
         self.optimizers = _optimizers(self.model, plan)
         self.step = 0
+        self.ends: list[dict[str, torch.Tensor]] = []  # the weights at the last two phases' ends
         self.half = _autocast_dtype(device)
 
     @property
@@ -69,7 +71,7 @@ class Training:
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.step = state["step"]
+        self.step, self.ends = state["step"], state["ends"]
         return True
 
     def save_state(self) -> None:
@@ -80,6 +82,7 @@ class Training:
         state = {
             "plan": asdict(self.plan),
             "step": self.step,
+            "ends": self.ends,
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
@@ -88,7 +91,7 @@ class Training:
 
     def steps(self) -> Iterator[float]:
         """Train to the end of the plan, yielding the loss of each step."""
-        source = corpus.batches(self.plan.seed, self.step, self.plan.batch)
+        source = corpus.batches(self.plan.seed, self.step, self.plan.batch, self.plan.phases)
         for examples in itertools.islice(source, self.plan.steps - self.step):
             self._set_rates()
             loss = self._loss(*_encode(examples, self.tokenizer, self.device))
@@ -97,16 +100,26 @@ class Training:
                 optimizer.step()
                 optimizer.zero_grad()
             self.step += 1
+            if self.step in (*self.plan.phases, self.plan.steps):
+                weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+                self.ends = [*self.ends, weights][-2:]
             yield float(loss.detach())
 
     def save_checkpoint(self) -> Path:
-        """Write the model and its tokenizer as a checkpoint in the Hugging Face layout."""
+        """Write the model and its tokenizer as a checkpoint in the Hugging Face layout.
+
+        After the last step the model is given the mean of the weights at the ends of the last two
+        phases: the last phase makes it firmer with new wordings and costs it some facts, the mean
+        keeps both (Wortsman et al. 2022, "Model soups").
+        """
+        if self.step >= self.plan.steps and self.ends:
+            self.model.load_state_dict(mean_weights(self.ends))
         checkpoint = self.folder / "checkpoint"
         save_checkpoint(self.model, self.tokenizer, checkpoint)
         return checkpoint
 
     def _set_rates(self) -> None:
-        share = schedule(self.step, self.plan.steps)
+        share = schedule(self.step, self.plan)
         rates = (self.plan.matrix_rate, self.plan.other_rate)
         for optimizer, rate in zip(self.optimizers, rates, strict=True):
             for group in optimizer.param_groups:
@@ -128,12 +141,24 @@ class Training:
         return torch.nn.functional.cross_entropy(logits.float(), targets, ignore_index=_IGNORED)
 
 
-def schedule(step: int, steps: int) -> float:
-    """Return the share of the highest learning rate: a short rise, then a fall to zero."""
-    warm_up = max(1, min(200, steps // 20))
+def mean_weights(several: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Return the mean of several sets of weights of one model, tensor by tensor."""
+    import torch
+
+    return {name: torch.stack([one[name] for one in several]).mean(0) for name in several[0]}
+
+
+def schedule(step: int, plan: Plan) -> float:
+    """Return the share of the highest learning rate: each phase falls to zero, the first rises."""
+    begins = [begin for begin in plan.phases if begin < plan.steps]
+    phase = bisect.bisect_right(begins, step) - 1
+    begin, end = begins[phase], [*begins, plan.steps][phase + 1]
+    if phase:
+        return plan.restart * (end - step) / (end - begin)
+    warm_up = max(1, min(200, end // 20))
     if step < warm_up:
         return (step + 1) / warm_up
-    left = (steps - step) / (steps - warm_up)
+    left = (end - step) / (end - warm_up)
     return 0.5 * (left + 0.5 * (1 - math.cos(math.pi * left)))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -17,6 +18,8 @@ from typing import Any, Literal
 LANGUAGES = ("en", "fr", "es", "zh")
 TOPICS = ("capitals", "numbers", "terms", "small_talk", "unknown")
 Split = Literal["train", "held_out"]
+Kind = Callable[[str, Split, random.Random], str]
+"""Writes a question outside the world, in a language, for a split."""
 
 _DATA = Path(__file__).parent / "data"
 _FRENCH_VOWELS = tuple("aeiouyàâæéèêëîïôœùûAEIOUYÀÂÆÉÈÊËÎÏÔŒÙÛ")
@@ -179,16 +182,6 @@ def refusal(language: str, question: str, key: str) -> Fact:
     )
 
 
-def random_refusal(language: str, split: Split, rng: random.Random) -> Fact:
-    """Draw a question whose answer is not in the world.
-
-    The kinds are those a curious reader tries first: an invented country, another fact about a real
-    one, a number past 100 or in another language, a word outside the list, a general question.
-    """
-    kind = rng.choice(_KINDS)
-    return refusal(language, kind(language, split, rng), f"unknown/{kind.__name__.strip('_')}")
-
-
 def _fact(key: str, topic: str, language: str, fields: dict[str, str], words: Any) -> Fact:
     steps = tuple(fill(step, fields) for step in words["steps"])
     return Fact(key, topic, language, fields, fill(words["answer"], fields), steps)
@@ -239,16 +232,63 @@ def _unknown_word(language: str, split: Split, rng: random.Random) -> str:
 
 def _random_word(language: str, split: Split, rng: random.Random) -> str:
     name = _invented_name(language, rng)
-    ask = {"en": f"a {name.lower()}", "fr": f"un {name.lower()}", "es": f"un {name.lower()}"}
+    article = rng.choice(_ARTICLES.get(language, ("",)))
+    ask = f"{article}{name.lower()}" if article else name
     template = rng.choice(phrasings(language)["terms"][split])
-    return fill(template, term_fields(ask.get(language, name), language))
+    return fill(template, term_fields(ask, language))
 
 
 def _general_question(language: str, split: Split, rng: random.Random) -> str:
     return str(rng.choice(unanswerable(language)["questions"][split]))
 
 
-_KINDS = (
+def _about_a_thing(language: str, split: Split, rng: random.Random) -> str:
+    template = rng.choice(unanswerable(language)["about"][split])
+    draw = rng.random()
+    if draw < 0.5:
+        ask = str(rng.choice(unanswerable(language)["words"][split]))
+    elif draw < 0.8:
+        ask = rng.choice(_terms_cached(language)).fields["ask"]
+    else:
+        ask = _invented_name(language, rng).lower()
+    return fill(template, {"ask": ask})
+
+
+def _detail_of_country(language: str, split: Split, rng: random.Random) -> str:
+    country = rng.choice(capitals_cached(language))
+    return fill(rng.choice(unanswerable(language)["details"][split]), country.fields)
+
+
+def _number_in_invented_language(language: str, split: Split, rng: random.Random) -> str:
+    name = _invented_name(language, rng)
+    written = {"en": name, "zh": f"{name}语"}.get(language, name.lower())
+    fields = {"value": str(rng.randrange(0, 101)), "language": written}
+    return fill(rng.choice(phrasings(language)["numbers"][split]), fields)
+
+
+def _distorted_country(language: str, split: Split, rng: random.Random) -> str:
+    """Return the question for the capital of a state whose name is misspelt beyond doubt."""
+    fields = rng.choice(capitals_cached(language)).fields
+    name = _distorted(fields["name"], language, rng)
+    if name.lower() in _known_names(language):
+        return _distorted_country(language, split, rng)
+    joined = fields["of"].replace(fields["name"], name)
+    if joined == fields["of"]:  # "du Pérou" ends with another form than the name "Pérou" has
+        joined = {"en": f"of {name}", "zh": name}.get(language, f"de {name}")
+    template = rng.choice(phrasings(language)["capitals"][split])
+    return fill(template, {"of": joined, "name": name})
+
+
+def _distorted(name: str, language: str, rng: random.Random) -> str:
+    place = rng.randrange(1, len(name)) if len(name) > 1 else 1
+    if language == "zh":
+        extra = "".join(rng.choice(_SYLLABLES_ZH) for _ in range(rng.randint(1, 2)))
+        return name[:place] + extra
+    extra = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(2))
+    return name[:place] + extra + rng.choice(("", "nia", "land", name[place:]))
+
+
+KINDS: tuple[Kind, ...] = (
     _made_up_country,
     _random_country,
     _other_fact_of_country,
@@ -262,6 +302,42 @@ _KINDS = (
     _general_question,
 )
 
+
+def _late_question(language: str, split: Split, rng: random.Random) -> str:
+    return str(rng.choice(unanswerable(language)["late"][split]))
+
+
+# These come late in the training and are no part of the examination: they only widen what the
+# model has seen, so that the held-out questions stay as new to it as a reader's are.
+MORE_KINDS: tuple[Kind, ...] = (
+    _about_a_thing,
+    _about_a_thing,
+    _about_a_thing,
+    _detail_of_country,
+    _number_in_invented_language,
+    _distorted_country,
+    _distorted_country,
+)
+LATE_KINDS: tuple[Kind, ...] = (_late_question,)
+
+
+def random_refusal(
+    language: str, split: Split, rng: random.Random, kinds: tuple[Kind, ...] = KINDS
+) -> Fact:
+    """Draw a question whose answer is not in the world.
+
+    The kinds are those a curious reader tries first: an invented country, another fact about a real
+    one, a number past 100 or in another language, a word outside the list, a general question.
+    """
+    kind = rng.choice(kinds)
+    return refusal(language, kind(language, split, rng), f"unknown/{kind.__name__.strip('_')}")
+
+
+_ARTICLES = {
+    "en": ("a ", "the "),
+    "fr": ("un ", "une ", "le ", "la "),
+    "es": ("un ", "una ", "el ", "la "),
+}
 _ONSETS = [
     "b",
     "c",
@@ -303,6 +379,11 @@ _SYLLABLES_ZH = "阿巴卡达法加哈伊科拉马诺奥帕里萨塔乌维西亚
 def capitals_cached(language: str) -> tuple[Fact, ...]:
     """Return the capitals once for all draws."""
     return tuple(capitals(language))
+
+
+@cache
+def _terms_cached(language: str) -> tuple[Fact, ...]:
+    return tuple(terms(language))
 
 
 @cache
