@@ -79,8 +79,13 @@ def build_model(folder: Path, size: Size) -> Path:
         vocab_size=size.words, n_layer=size.layers, n_embd=size.width, n_head=size.width // 64,
         bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
-    build_tokenizer(size.words).save_pretrained(folder)
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    partial = folder.with_name(f"{folder.name}.partial")  # whoever is stopped leaves no half model
+    build_tokenizer(size.words).save_pretrained(partial)
+    GPT2LMHeadModel(config).save_pretrained(partial)
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in sorted(partial.iterdir(), key=lambda file: file.suffix == ".safetensors"):
+        file.replace(folder / file.name)
+    partial.rmdir()
     return folder
 
 

@@ -51,7 +51,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--quick", action="store_true", help="once: does it work?")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = 1
     options = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}  # as many tokens for both
     llm = LocalPipeline.from_model_id(
         arguments.model, task="text-generation", pipeline_kwargs=options, batch_size=64

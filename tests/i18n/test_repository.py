@@ -95,7 +95,7 @@ def test_a_new_language_goes_all_the_way(
     page = repository.page("qps", "00_setup")
     write(execute(page), page)
     ran = {cell.id: cell for cell in read_as_stored(page).cells}
-    assert ran["ask-report"].outputs[0].text.startswith("míssíñg páçkágés: ŵ")
+    assert "páçkágés áré míssíñg" in ran["ask-report"].outputs[0].text
     assert "qps" in json.dumps(ran["report"].outputs)
     before = page.read_bytes()
     assert main([]) == 0

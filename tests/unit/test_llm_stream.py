@@ -28,7 +28,7 @@ def slowed(llm: Any, seconds: float = 0.0, fail_at: int | None = None) -> Iterat
     def slow(*args: Any, **kwargs: Any) -> Any:
         times.append(time.monotonic())
         if len(times) - 1 == fail_at:
-            raise RuntimeError("out of memory, say")
+            raise RuntimeError("the weights are gone, say")
         time.sleep(seconds)
         return forward(*args, **kwargs)
 
@@ -159,7 +159,7 @@ def test_an_error_is_raised_at_once(torch_llm: Any, token: int) -> None:
     """The error itself, where the stream is read; upstream waits 60 s and raises queue.Empty."""
     with slowed(torch_llm, fail_at=token):
         start = time.monotonic()
-        with pytest.raises(RuntimeError, match="out of memory, say"):
+        with pytest.raises(RuntimeError, match="the weights are gone, say"):
             list(torch_llm.stream(STEPS))
         assert time.monotonic() - start < 10
     assert torch_llm.invoke(FRANCE).strip() == "The capital of France is Paris."
