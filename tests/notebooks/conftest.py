@@ -9,22 +9,37 @@ from collections.abc import Callable
 from functools import cache
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from nbval import plugin
 
 from course_kit.kernels import CleanRoom, clean_room
 from course_kit.runner import Outcome, run_notebook
 
 ROOT = Path(__file__).parents[2]
 CELL_SECONDS = 300
+SANITISE = Path(__file__).with_name("nbval.cfg")
+# What nbval leaves out itself, pictures included.
+NOT_COMPARED = (
+    "metadata",
+    "traceback",
+    "prompt_number",
+    "output_type",
+    "name",
+    "execution_count",
+    "application/vnd.jupyter.widget-view+json",
+    "image/png",
+    "image/jpeg",
+)
 
 
 def compare(notebook: Path, room: CleanRoom) -> subprocess.CompletedProcess[str]:
     """Run a notebook's cells and compare what they say with what is stored."""
     words = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-q", "--color=no"]
     words += ["--nbval", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}"]
-    words += [f"--nbval-sanitize-with={Path(__file__).with_name('nbval.cfg')}"]
+    words += [f"--nbval-sanitize-with={SANITISE}"]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *words, f"--rootdir={room.folder}", str(notebook)],
         cwd=room.folder,
@@ -47,6 +62,36 @@ def run_with(lesson: Path, folder: Path, values: dict[str, Any]) -> Outcome:
             environment=room.environment,
             stream=StringIO(),
         )
+
+
+class _Compared:
+    """Stands in for nbval's cell: all that its comparison of outputs needs, without its kernel."""
+
+    colors = plugin.nocolors
+    compare_outputs = plugin.IPyNbCell.compare_outputs
+    sanitize = plugin.IPyNbCell.sanitize
+
+    def __init__(self) -> None:
+        patterns = plugin.get_sanitize_patterns(SANITISE.read_text("utf-8"))
+        self.comparison_traceback: list[str] = []
+        self.parent = SimpleNamespace(skip_compare=NOT_COMPARED, sanitize_patterns=dict(patterns))
+
+    def format_output_compare(self, key: str, stored: str, fresh: str) -> None:
+        self.comparison_traceback.append(f"{key}: stored {stored!r}, now {fresh!r}")
+
+
+def differences(stored: Any, fresh: Any) -> list[str]:
+    """Compare two runs of a notebook as nbval does, without running it a third time."""
+    now = {cell.id: cell for cell in fresh.cells}
+    found = []
+    for cell in stored.cells:
+        if cell.cell_type == "code" and "nbval-ignore-output" not in cell.metadata.get("tags", ()):
+            compared = _Compared()
+            # A kernel cuts what a cell prints into pieces as it likes.
+            pair = (plugin.coalesce_streams(each.outputs) for each in (now[cell.id], cell))
+            if not compared.compare_outputs(*pair):
+                found.append("\n".join([f"cell {cell.id}:", *compared.comparison_traceback]))
+    return found
 
 
 @cache
@@ -82,6 +127,12 @@ def once(request: pytest.FixtureRequest) -> Callable[[Path, Callable[[], None]],
 def compare_fixture() -> Callable[[Path, CleanRoom], subprocess.CompletedProcess[str]]:
     """Give the function that compares a notebook with its stored outputs."""
     return compare
+
+
+@pytest.fixture(name="differences")
+def differences_fixture() -> Callable[[Any, Any], list[str]]:
+    """Give the function that compares two runs of a notebook."""
+    return differences
 
 
 @pytest.fixture(name="run_with")
