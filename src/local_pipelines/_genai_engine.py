@@ -26,6 +26,7 @@ from local_pipelines._growing import Ends, GrowingAnswer, Reason
 from local_pipelines._local_llm import Answer, Request
 from local_pipelines._messages import tr
 from local_pipelines._options import SAMPLING_OPTIONS
+from local_pipelines._prompt_tokens import checked_tokens
 from local_pipelines._stopping import StopStrings, checked_stop
 from local_pipelines._turns import is_wanted
 from local_pipelines.errors import MissingPackageError, ModelError, ParameterError
@@ -351,34 +352,9 @@ class GenAIRun:
         return [_Row(index, self._checked(ids)) for index, ids in enumerate(encoded)]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        if not ids:
-            if self._engine.first_token is None:
-                raise ParameterError(
-                    tr("The prompt is empty."),
-                    tr("This model has no token to begin a text with."),
-                    tr("Write at least one word."),
-                )
-            return [self._engine.first_token]
-        if len(ids) >= self._limit:
-            raise self._is_too_long(len(ids))
-        return ids
-
-    def _is_too_long(self, length: int) -> ParameterError:
-        fact = tr("The prompt has {length} tokens; {most} is the most here.").format(
-            length=f"{length:,}", most=f"{self._limit - 1:,}"
-        )
-        if self._limit == self._engine.context:
-            return ParameterError(
-                fact,
-                tr("This model reads {context} tokens, prompt and answer together.").format(
-                    context=f"{self._engine.context:,}"
-                ),
-                tr("Shorten the prompt, or split it into several."),
-            )
-        return ParameterError(
-            fact,
-            tr("max_length={limit} counts the prompt too.").format(limit=self._limit),
-            tr("Write max_new_tokens instead of max_length."),
+        engine = self._engine
+        return checked_tokens(
+            ids, first=engine.first_token, limit=self._limit, context=engine.context
         )
 
     @property

@@ -23,9 +23,10 @@ from local_pipelines._local_llm import Answer, Request
 from local_pipelines._memory import free_memory, is_shortage
 from local_pipelines._messages import tr
 from local_pipelines._options import SAMPLING_OPTIONS
+from local_pipelines._prompt_tokens import checked_tokens
 from local_pipelines._stopping import StopStrings, checked_stop
 from local_pipelines._turns import is_wanted
-from local_pipelines.errors import MemoryShortageError, ParameterError
+from local_pipelines.errors import MemoryShortageError
 
 if TYPE_CHECKING:
     import torch
@@ -125,31 +126,10 @@ class TorchRun:
         return [Row(index, self._checked(list(ids))) for index, ids in enumerate(encoded)]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        if not ids:
-            if self.config.bos_token_id is None:
-                raise ParameterError(
-                    tr("The prompt is empty."),
-                    tr("This model has no token to begin a text with."),
-                    tr("Write at least one word."),
-                )
-            return [self.config.bos_token_id]
         if self._tokenizing.get("handle_long_generation") == "hole" and self._new:
             ids = ids[-max(1, self.context - self._new) :]
-        if len(ids) >= self._limit:
-            raise ParameterError(
-                tr("The prompt has {number:,} tokens; {most:,} is the most here.").format(
-                    number=len(ids), most=self._limit - 1
-                ),
-                tr("This model reads {context:,} tokens, prompt and answer together.").format(
-                    context=self.context
-                )
-                if self._limit == self.context
-                else tr("max_length={limit} counts the prompt too.").format(limit=self._limit),
-                tr("Shorten the prompt, or split it into several.")
-                if self._limit == self.context
-                else tr("Write max_new_tokens instead of max_length."),
-            )
-        return ids
+        first = self.config.bos_token_id
+        return checked_tokens(ids, first=first, limit=self._limit, context=self.context)
 
     @property
     def device(self) -> Any:
