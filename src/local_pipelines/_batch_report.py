@@ -1,4 +1,4 @@
-"""What `LocalPipeline.last_batch` tells: how a call's prompts were really computed."""
+"""What `last_batch` tells: how a call's prompts were really computed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BatchReport:
     Attributes:
         prompts: How many prompts there were.
         requested: The `batch_size` that was asked for.
-        sizes: The rows of each batch that was computed to its end, in the order they ran.
+        sizes: The rows of each static batch that was computed to its end, in the order they ran.
         halvings: How often the batch was halved because memory ran out.
         engine: "static" for batches that end with their last row, "continuous" for batches in
             which the next prompt takes the place of one that is done.
@@ -50,6 +50,8 @@ class BatchReport:
         return "\n".join(filter(None, (self._batches(), self._halved(), self.reason)))
 
     def _batches(self) -> str:
+        if self.engine == "continuous" and not self.sizes:
+            return self._continuous()
         form = ntr(
             "{number} prompt with batch_size={size}, computed in batches of {sizes}.",
             "{number} prompts with batch_size={size}, computed in batches of {sizes}.",
@@ -57,6 +59,15 @@ class BatchReport:
         )
         sizes = ", ".join(self._runs()) or "0"
         return form.format(number=self.prompts, size=self.requested, sizes=sizes)
+
+    def _continuous(self) -> str:
+        form = ntr(
+            "{number} prompt with batch_size={size}, in continuous batching.",
+            "{number} prompts with batch_size={size}, in continuous batching: when one was done,"
+            " the next took its place.",
+            self.prompts,
+        )
+        return form.format(number=self.prompts, size=self.requested)
 
     def _halved(self) -> str:
         form = ntr(

@@ -21,7 +21,9 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
+from pydantic import PrivateAttr
 
+from local_pipelines._batch_report import BatchReport
 from local_pipelines._messages import tr
 from local_pipelines._options import (
     GENERATION_OPTIONS,
@@ -112,6 +114,13 @@ class LocalLLM(BaseLLM):
     progress: bool = False
     backend: str = ""
     reason: str = ""
+
+    _last_batch: BatchReport | None = PrivateAttr(default=None)
+
+    @property
+    def last_batch(self) -> BatchReport | None:
+        """How the last call was computed: sizes of batches, halvings, seconds; None before it."""
+        return self._last_batch
 
     # --- what an engine gives ---------------------------------------------------------------
 

@@ -154,8 +154,12 @@ class GenAIPipeline(LocalLLM):
     # --- what LocalLLM asks for ---------------------------------------------------------------
 
     def _answer(self, request: Request) -> list[Answer]:
-        answers: list[Answer] = self._run_of(request).answers()
-        return answers
+        run = self._run_of(request)
+        try:
+            answers: list[Answer] = run.answers()
+            return answers
+        finally:
+            self._last_batch = run.report  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
         self._run_of(Request(prompts=prompts, templated=templated)).tokenize()

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from langchain_huggingface import HuggingFacePipeline
-from pydantic import PrivateAttr
 
-from local_pipelines._batch_report import BatchReport
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import (
@@ -54,8 +52,6 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         batch_size: How many prompts to run at a time.
         progress: Show a progress bar while several prompts are answered.
     """
-
-    _last_batch: BatchReport | None = PrivateAttr(default=None)
 
     def __init__(self, **kwargs: Any) -> None:
         checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
@@ -131,11 +127,6 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
         _configure(llm.pipeline, generating)
         return llm
-
-    @property
-    def last_batch(self) -> BatchReport | None:
-        """How the last call was computed: sizes of batches, halvings, seconds; None before it."""
-        return self._last_batch
 
     # --- what LocalLLM asks for ---------------------------------------------------------------
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local_pipelines import models
+from local_pipelines._catalogue import gigabytes
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import LocalLLM
 from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options
-from local_pipelines.devices import _nvidia_driver_present, _parse, select_device
+from local_pipelines.devices import _nvidia_driver_present, _parse, _ram, select_device
 from local_pipelines.errors import (
     DeviceError,
     ExportError,
@@ -186,12 +187,20 @@ def _version(package: str) -> str | None:
 # --- the engines -------------------------------------------------------------------------------
 
 
-class _Loader(Protocol):
-    def __call__(self, wish: _Wish) -> LocalLLM: ...
+def check_engine(backend: str, device: str | int = "auto") -> None:
+    """Find out, before a model is looked for, that a backend is missing or has no such device.
 
+    Args:
+        backend: One of `BACKENDS`; "auto" passes, as it takes what there is.
+        device: As in `load_llm`.
 
-def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
-    if backend in _PACKAGES and _installed(backend) is None:
+    Raises:
+        MissingPackageError: The backend is not installed.
+        DeviceError: The device is torch's, and the backend is OpenVINO.
+    """
+    if backend not in _PACKAGES:
+        return
+    if _installed(backend) is None:
         raise MissingPackageError(
             tr('backend="{backend}" needs {package}, which is not installed.').format(
                 backend=backend, package=_PACKAGES[backend]
@@ -199,6 +208,15 @@ def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
             tr("OpenVINO is an extra of this course."),
             tr('Run `install_packages("openvino")`, or `pip install "local-pipelines[openvino]"`.'),
         )
+    _openvino_device(device)
+
+
+class _Loader(Protocol):
+    def __call__(self, wish: _Wish) -> LocalLLM: ...
+
+
+def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
+    check_engine(backend, wish.device)
     loaders: dict[str, _Loader] = {
         "torch": _load_torch,
         "openvino": _load_openvino,
@@ -282,10 +300,29 @@ def _load_genai(wish: _Wish) -> LocalLLM:
 def _exported(wish: _Wish) -> Path:
     located = models._locate(wish.model_id)
     if isinstance(located, Path) and _is_export(located):
-        return located
-    from local_pipelines.genai import exported
+        folder = located
+    else:
+        from local_pipelines.genai import exported
 
-    return exported(wish.model_id, wish.weight_format or "fp32")
+        folder = exported(wish.model_id, wish.weight_format or "fp32")
+    _check_memory(wish, folder)
+    return folder
+
+
+def _check_memory(wish: _Wish, folder: Path) -> None:
+    """Refuse weights larger than the memory: each token would read them from the disk again."""
+    file, free = folder / "openvino_model.bin", _ram()[1]
+    weights = file.stat().st_size if file.is_file() else 0  # who loads it says what is missing
+    if _openvino_device(wish.device) == "CPU" and weights > free:
+        raise ModelError(
+            tr(
+                "{name} does not fit into the memory: its weights take {size}, {free} are free."
+            ).format(name=wish.name, size=gigabytes(weights), free=gigabytes(free)),
+            next_step=tr(
+                'Close other programs and kernels, write weight_format="int4", or take a smaller'
+                " model."
+            ),
+        )
 
 
 def _openvino_device(device: str | int) -> str:

@@ -26,10 +26,15 @@ def check_parameters(**values: object) -> None:
 
     Raises:
         ParameterError: If a value cannot work, or a name is unknown.
-        DeviceError: If `DEVICE` is not in this machine.
+        MissingPackageError: If `BACKEND` is not installed.
+        DeviceError: If `DEVICE` is not in this machine, or `BACKEND` cannot use it.
     """
     for name, value in values.items():
         _check_for(name)(name, value)
+    if "BACKEND" in values:
+        from local_pipelines.loading import check_engine
+
+        check_engine(str(values["BACKEND"]), values.get("DEVICE", "auto"))  # type: ignore[arg-type]
     if "DEVICE" in values:
         from local_pipelines.devices import select_device
 

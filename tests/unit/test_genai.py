@@ -77,6 +77,38 @@ def folder(pocket_export: Path, tmp_path: Path) -> Path:
     return shutil.copytree(pocket_export, tmp_path / "ir")
 
 
+# --- the report --------------------------------------------------------------------------------
+
+
+def test_the_last_batch_is_reported(genai_llm: Any) -> None:
+    """It has the whole call's prompts, tokens and seconds, and says that rows take turns."""
+    result = genai_llm.generate(PROMPTS, batch_size=3)
+    report, usage = genai_llm.last_batch, result.llm_output["token_usage"]
+    assert (report.prompts, report.requested, report.engine) == (6, 3, "continuous")
+    assert (report.sizes, report.halvings, report.reason) == ((), 0, "")
+    assert (report.input_tokens, report.output_tokens) == (
+        usage["input_tokens"],
+        usage["output_tokens"],
+    )
+    assert report.seconds > 0
+    assert repr(report) == (
+        "6 prompts with batch_size=3, in continuous batching: when one was done, the next took"
+        " its place."
+    )
+    genai_llm.invoke(FRANCE)
+    assert repr(genai_llm.last_batch).startswith("1 prompt with batch_size=")
+
+
+def test_an_interrupted_batch_is_reported(genai_llm: Any, counted: CountingPipeline) -> None:
+    """The tokens of the answers that were done by then are there."""
+    counted.fail_at = 45
+    with pytest.raises(KeyboardInterrupt):
+        genai_llm.batch(PROMPTS, batch_size=2)
+    report = genai_llm.last_batch
+    assert report.prompts == len(PROMPTS)
+    assert 0 < report.output_tokens < 45 * 2
+
+
 # --- without torch -----------------------------------------------------------------------------
 
 

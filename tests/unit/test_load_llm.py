@@ -154,6 +154,16 @@ def test_a_model_that_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         load_llm("openai-community/gpt2", backend="torch")
 
 
+@pytest.mark.parametrize("backend", ["openvino", "genai"])
+def test_an_export_that_does_not_fit(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With OpenVINO the weights are compared with the memory that is free."""
+    pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
+    load_llm(backend=backend)
+    monkeypatch.setattr(loading, "_ram", lambda: (10**6, 10**6))
+    with pytest.raises(ModelError, match=r"does not fit into the memory: its weights take"):
+        load_llm(backend=backend)
+
+
 def test_torch_answers(torch_llm: Any) -> None:
     """The torch engine is LocalPipeline."""
     llm = load_llm(backend="torch", device="cpu", max_new_tokens=24, batch_size=2)

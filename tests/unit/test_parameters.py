@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from local_pipelines import check_parameters, devices
-from local_pipelines.errors import DeviceError, ParameterError
+from local_pipelines import check_parameters, devices, loading
+from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
 
 def test_good_parameters_pass() -> None:
@@ -138,3 +138,21 @@ def test_other_faults_are_found_without_torch(run_python: Callable[..., str]) ->
     )
     assert "MAX_NEW_TOKENS = 0" in shown
     assert "False" in shown
+
+
+def test_a_backend_that_is_not_installed_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command that installs it is there before any model is looked for."""
+    monkeypatch.setattr(loading, "_installed", lambda _: None)
+    with pytest.raises(MissingPackageError, match="install_packages"):
+        check_parameters(BACKEND="genai")
+    check_parameters(BACKEND="auto")
+    check_parameters(BACKEND="torch")
+
+
+@pytest.mark.parametrize("device", [0, "cuda", "mps"])
+def test_a_device_that_the_backend_cannot_use_is_named_at_once(device: str | int) -> None:
+    """OpenVINO has no such device; whether torch has one is not even asked."""
+    pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
+    with pytest.raises(DeviceError, match="OpenVINO"):
+        check_parameters(BACKEND="genai", DEVICE=device)
+    check_parameters(BACKEND="openvino", DEVICE=-1)
