@@ -51,9 +51,16 @@ def compare(notebook: Path, room: CleanRoom) -> subprocess.CompletedProcess[str]
     )
 
 
-def run_with(lesson: Path, folder: Path, values: dict[str, Any]) -> Outcome:
-    """Run a lesson with other parameters, away from whatever this machine has set."""
+def run_with(
+    lesson: Path, folder: Path, values: dict[str, Any], *, models: Path | None = None
+) -> Outcome:
+    """Run a lesson with other parameters, away from whatever this machine has set.
+
+    What `models` has is found there, and what is exported stays for the next run.
+    """
     with clean_room(lesson.parent) as room:
+        if models is not None:
+            room.environment["HF_HOME"] = str(models)
         return run_notebook(
             room.folder / lesson.name,
             folder / lesson.name,
@@ -136,6 +143,6 @@ def differences_fixture() -> Callable[[Any, Any], list[str]]:
 
 
 @pytest.fixture(name="run_with")
-def run_with_fixture() -> Callable[[Path, Path, dict[str, Any]], Outcome]:
+def run_with_fixture() -> Callable[..., Outcome]:
     """Give the function that runs a lesson with other parameters."""
     return run_with

@@ -21,17 +21,26 @@ from course_kit.runner import Outcome
 ROOT = Path(__file__).parents[2]
 LESSONS = find_lessons(ROOT / "notebooks")
 Compare = Callable[[Path, CleanRoom], subprocess.CompletedProcess[str]]
-RunWith = Callable[[Path, Path, dict[str, Any]], Outcome]
-Once = Callable[[Path, Callable[[], None]], None]  # these three are fixtures of conftest.py
+RunWith = Callable[..., Outcome]
+Differences = Callable[[Any, Any], list[str]]
+Once = Callable[[Path, Callable[[], None]], None]  # these four are fixtures of conftest.py
 
 # Other values than the lessons' own; each notebook gets those that it has.
-OTHER = {"MAX_NEW_TOKENS": 8, "DEVICE": -1, "BATCH_SIZE": 3, "SEED": 7}
+OTHER = {"MAX_NEW_TOKENS": 8, "DEVICE": -1, "BATCH_SIZE": 3, "SEED": 7, "BACKEND": "openvino"}
+# By the lesson's own. With OTHER, each lesson runs on each engine ("auto" is genai without a GPU).
+ANOTHER_BACKEND = {"torch": "genai", "auto": "torch"}
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem)
 
 
 def settings(lesson: Path) -> dict[str, Any]:
     return parameters(read_as_stored(lesson))
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the lessons one place for their exports: making one takes longer than many cells."""
+    return tmp_path_factory.mktemp("models")
 
 
 def test_first_lessons_are_there() -> None:
@@ -64,18 +73,50 @@ def test_fresh_outputs_equal_the_stored_ones(lesson: Path, compare: Compare, onc
 @pytest.mark.slow
 @each_lesson
 def test_lesson_runs_with_other_parameters(
-    lesson: Path, tmp_path: Path, run_with: RunWith, once: Once
+    lesson: Path, tmp_path: Path, exports: Path, run_with: RunWith, once: Once
 ) -> None:
     """A notebook runs to its end, without a warning, when a learner changes its parameters."""
     own = settings(lesson)
     values = {name: value for name, value in OTHER.items() if name in own and own[name] != value}
 
     def test() -> None:
-        outcome = run_with(lesson, tmp_path, values)
+        outcome = run_with(lesson, tmp_path, values, models=exports)
         assert outcome.result == "ok"
         fresh = nbformat.read(outcome.output, as_version=4)
         assert fresh.metadata.papermill.parameters == values
         assert find_faults(Page(lesson, ROOT, fresh), [no_stderr, only_wanted_errors]) == []
+
+    once(lesson, test)
+
+
+@each_lesson
+def test_lesson_has_a_backend(lesson: Path) -> None:
+    """Each notebook has the parameter that names the engine, and loads a model with it."""
+    assert settings(lesson)["BACKEND"] in ANOTHER_BACKEND
+    cells = "\n".join(cell.source for cell in code_cells(read_as_stored(lesson)))
+    assert "backend=BACKEND" in cells
+
+
+@pytest.mark.slow
+@each_lesson
+def test_lesson_says_the_same_on_another_backend(
+    lesson: Path,
+    tmp_path: Path,
+    exports: Path,
+    run_with: RunWith,
+    differences: Differences,
+    once: Once,
+) -> None:
+    """Another engine changes what the clock shows, and nothing of what is compared."""
+    stored = read_as_stored(lesson)
+    values = {"BACKEND": ANOTHER_BACKEND[parameters(stored)["BACKEND"]]}
+
+    def test() -> None:
+        outcome = run_with(lesson, tmp_path, values, models=exports)
+        assert outcome.result == "ok"
+        fresh = nbformat.read(outcome.output, as_version=4)
+        assert find_faults(Page(lesson, ROOT, fresh), [no_stderr, only_wanted_errors]) == []
+        assert differences(stored, fresh) == []
 
     once(lesson, test)
 
