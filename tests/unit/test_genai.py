@@ -77,6 +77,19 @@ def folder(pocket_export: Path, tmp_path: Path) -> Path:
     return shutil.copytree(pocket_export, tmp_path / "ir")
 
 
+def test_prompts_that_begin_alike_keep_their_own_answers(pocket_export: Path) -> None:
+    """Nothing that was read before gets into an answer; the raw engine's cache does that."""
+    start = "What is a token? A token is"
+    alike = [
+        f"{start} a piece of text. What is the capital of {c}?" for c in ("Iran", "the Gambia")
+    ]
+    llm = GenAIPipeline.from_model_dir(pocket_export, max_new_tokens=11)
+    llm.invoke(start, max_new_tokens=5)
+    answers = llm.batch(alike)
+    assert "Tehran" in answers[0]
+    assert "Banjul" in answers[1]
+
+
 # --- the report --------------------------------------------------------------------------------
 
 

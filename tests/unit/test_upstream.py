@@ -1,11 +1,13 @@
-"""Where LangChain's own classes fall short today, as lesson 3 shows by running them.
+"""Where the libraries below this course fall short today.
 
-A test that fails here is good news: a new release has mended something. Then say so in
-`notebooks/03_chains.ipynb`, and remove the test.
+A test that fails here is good news: a new release has mended something. Lesson 3 shows by running
+them where LangChain's classes fall short: then say so in `notebooks/03_chains.ipynb`, and remove
+the test. The test of OpenVINO GenAI names the line of ours that can change.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,10 @@ from local_pipelines import model_path
 
 PROMPT = "Question: What is a token?\n\nAnswer: Let's think step by step."
 MESSAGES = [HumanMessage("What is the capital of France?")]
+ALIKE = [
+    f"What is a token? A token is a piece of text. What is the capital of {country}?"
+    for country in ("Iran", "the Gambia")
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +73,17 @@ def test_a_pipeline_samples_unless_told_otherwise() -> None:
     llm = HuggingFacePipeline.from_model_id(model_path("pocket"), task="text-generation", device=-1)
     assert llm.pipeline.generation_config.do_sample
     assert not llm.pipeline.model.generation_config.do_sample
+
+
+def test_openvino_genai_mixes_up_prompts_that_begin_alike(pocket_export: Path) -> None:
+    """A prompt gets its neighbour's answer if both begin with the same words as one before them.
+
+    Their beginnings lie in one block of the KV cache, which both go on writing. Without prefix
+    caching there is no such block: when this is mended, `GenAIEngine._scheduler` may switch it on.
+    """
+    genai = pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
+    pipe = genai.LLMPipeline(str(pocket_export), "CPU", INFERENCE_PRECISION_HINT="f32")
+    options = {"do_sample": False, "apply_chat_template": False}
+    pipe.generate("What is a token? A token is", max_new_tokens=5, **options)
+    texts = pipe.generate(ALIKE, max_new_tokens=11, **options).texts
+    assert texts == [" The capital of the Gambia is Banjul"] * 2
