@@ -26,11 +26,12 @@ from local_pipelines._decoding import CONTEXT
 from local_pipelines._growing import Ends, GrowingAnswer, Reason
 from local_pipelines._local_llm import Answer, Request
 from local_pipelines._messages import tr
-from local_pipelines._options import SAMPLING_OPTIONS
+from local_pipelines._options import SAMPLING_OPTIONS, merged
+from local_pipelines._ov_config import last_line
 from local_pipelines._prompt_tokens import checked_tokens
 from local_pipelines._stopping import StopStrings, checked_stop
 from local_pipelines._turns import is_wanted
-from local_pipelines.errors import MissingPackageError, ModelError, ParameterError
+from local_pipelines.errors import EngineError, MissingPackageError, ParameterError
 
 __all__ = ["GenAIEngine", "GenAIRun", "check_options", "exact_config"]
 
@@ -38,22 +39,25 @@ _UNLIMITED = 1 << 30
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
 _MOST_AT_A_TIME = 1024
 
-# Generation options by transformers' names, and what OpenVINO GenAI calls them.
-_NAMES = {name: name for name in ("do_sample", "temperature", "top_k", "top_p", "min_p")} | {
-    name: name
-    for name in (
-        "diversity_penalty",
-        "length_penalty",
-        "min_new_tokens",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "repetition_penalty",
-    )
+# Generation options that OpenVINO GenAI has, and calls as transformers does.
+_NAMES = {
+    "diversity_penalty",
+    "do_sample",
+    "length_penalty",
+    "min_new_tokens",
+    "min_p",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
 }
 # Settled here: lengths, seeds and ends are counted for each prompt.
 _SETTLED = {"early_stopping", "max_length", "max_new_tokens", "min_length", "seed", "stop_strings"}
-_OFF = {"top_k": 0, "no_repeat_ngram_size": 0}  # transformers writes 0 for "not at all"
+# transformers writes 0 for "not at all", OpenVINO GenAI the largest number that there is.
+_OFF = {"top_k": 2**64 - 1, "no_repeat_ngram_size": 2**64 - 1}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -63,12 +67,18 @@ def check_options(options: Mapping[str, Any]) -> None:
         ParameterError: There is one, with a value.
     """
     for name, value in options.items():
-        if value is not None and name not in _NAMES.keys() | _SETTLED:
+        if value is not None and name not in _NAMES | _SETTLED:
             raise ParameterError(
                 tr("OpenVINO GenAI has no option {name}.").format(name=name),
                 tr("It would have no effect."),
                 tr('Leave it out, or take load_llm(…, backend="torch").'),
             )
+    if options.get("no_repeat_ngram_size") and (options.get("num_beams") or 1) == 1:
+        raise ParameterError(
+            tr("OpenVINO GenAI knows no_repeat_ngram_size with num_beams only."),
+            tr("It would have no effect."),
+            tr('Leave it out, or take load_llm(…, backend="torch").'),
+        )
 
 
 def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,12 +95,6 @@ def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) 
     return {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"} | config
 
 
-def last_line(error: Exception) -> str:
-    """What OpenVINO says behind the places in its source code."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1].removesuffix(".") + "." if lines else type(error).__name__ + "."
-
-
 class GenAIEngine:
     """An exported model, loaded.
 
@@ -101,7 +105,7 @@ class GenAIEngine:
 
     Raises:
         MissingPackageError: OpenVINO GenAI is not installed.
-        ModelError: It cannot run this model.
+        EngineError: It cannot run this model.
     """
 
     def __init__(self, folder: Path, device: str, config: Mapping[str, Any]) -> None:
@@ -113,7 +117,7 @@ class GenAIEngine:
                 str(folder), self.tokenizer, self._scheduler(), device, **config
             )
         except RuntimeError as error:
-            raise ModelError(
+            raise EngineError(
                 tr("OpenVINO GenAI cannot load the model in {folder}.").format(folder=folder),
                 last_line(error),
                 tr("Export it again into another folder, or use load_llm(…, backend=…)."),
@@ -137,9 +141,29 @@ class GenAIEngine:
         """Turn prompts into tokens, with the special tokens before and behind a text or without."""
         if not prompts:
             return []
+        if self._exact_tokenizer is not None:
+            batch = self._exact_tokenizer.encode_batch(prompts, add_special_tokens=special)
+            return [list(encoding.ids) for encoding in batch]
         encoded = self.tokenizer.encode(prompts, add_special_tokens=special)
         ids, masks = encoded.input_ids.data, encoded.attention_mask.data
         return [row[mask == 1].tolist() for row, mask in zip(ids, masks, strict=True)]
+
+    @cached_property
+    def _exact_tokenizer(self) -> Any:
+        """The tokenizer that torch's prompts go through; None where the folder has none.
+
+        Its converted copy cuts some texts elsewhere, such as digits behind a blank line
+        (openvino-tokenizers 2026.4), and other tokens have another answer.
+        """
+        from tokenizers import Tokenizer
+
+        file = self._folder / "tokenizer.json"
+        if not file.is_file():
+            return None
+        tokenizer = Tokenizer.from_file(str(file))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
 
     def decode(self, rows: list[list[int]]) -> list[str]:
         """Turn rows of tokens into text, without special tokens."""
@@ -190,8 +214,8 @@ class GenAIEngine:
         """The model's own configuration, changed by options that have their names here."""
         config = self.pipeline.get_config()
         for name, value in _with_sampling(dict(options)).items():
-            if name in _NAMES and value is not None and value != _OFF.get(name):
-                _set(config, _NAMES[name], value)
+            if name in _NAMES and value is not None:
+                _set(config, name, _OFF.get(name, value) if value == 0 else value)
         if (early := options.get("early_stopping")) is not None:
             criteria = self._genai.StopCriteria
             config.stop_criteria = {True: criteria.EARLY, False: criteria.HEURISTIC}.get(
@@ -301,13 +325,6 @@ def _checked_seed(seed: object) -> int:
     return seed % (1 << 63)
 
 
-def _merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a call over those of the model; a call's limit replaces any limit."""
-    lengths = {"max_length", "max_new_tokens"}
-    drop = lengths if any(options.get(name) is not None for name in lengths) else set()
-    return {name: v for name, v in defaults.items() if name not in drop} | dict(options)
-
-
 @dataclass(eq=False)
 class _Row:
     """A prompt on its way to an answer."""
@@ -337,7 +354,7 @@ class GenAIRun:
     ) -> None:
         self._engine = engine
         self.request = request
-        self._options = _merged(defaults or {}, request.options)
+        self._options = merged(defaults or {}, request.options)
         check_options(self._options)
         self._config = engine.generation_config(self._options)
         stop = request.stop + checked_stop(self._options.get("stop_strings"))
@@ -376,7 +393,8 @@ class GenAIRun:
         config = self._engine.generation_config(self._options)
         room = self._limit - len(row.ids)
         config.max_new_tokens = min(room, self._options.get("max_new_tokens") or _UNLIMITED)
-        if (shortest := self._options.get("min_length")) is not None:
+        shortest = self._options.get("min_length")
+        if shortest is not None and self._options.get("min_new_tokens") is None:
             config.min_new_tokens = max(0, shortest - len(row.ids))
         config.min_new_tokens = min(config.min_new_tokens, config.max_new_tokens)
         config.rng_seed = self._seed + row.index

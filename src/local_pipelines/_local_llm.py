@@ -108,12 +108,14 @@ class LocalLLM(BaseLLM):
         progress: Show a progress bar while several prompts are answered.
         backend: What computes, "torch", "openvino" or "genai", if `load_llm` has chosen it.
         reason: One sentence: why `load_llm` has chosen that.
+        weight_format: Precision of the weights, "fp32", "int8" or "int4", where it is known.
     """
 
     batch_size: int = 4
     progress: bool = False
     backend: str = ""
     reason: str = ""
+    weight_format: str = ""
 
     _last_batch: BatchReport | None = PrivateAttr(default=None)
 
@@ -448,6 +450,16 @@ def _check_text(prompt: object) -> None:
             tr("The prompt is of type {kind}, not text.").format(kind=type(prompt).__name__),
             next_step=tr("Write the prompt in quotes, or turn it into text with str(…)."),
         )
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:  # half of a character that takes two places in UTF-16
+        raise ParameterError(
+            tr("The prompt has no character at place {place}, but half of one.").format(
+                place=error.start
+            ),
+            tr("It was cut in the middle, or read in the wrong encoding."),
+            tr('Read the text again with encoding="utf-8".'),
+        ) from None
 
 
 def checked_size(size: object) -> int:

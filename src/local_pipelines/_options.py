@@ -60,6 +60,13 @@ GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
     }
 )
 _MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
+_LOWEST = {
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "no_repeat_ngram_size": 0,
+    "num_beams": 1,
+    "top_k": 0,
+}
 _TOKEN_NAMES = frozenset(
     {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
 )
@@ -126,6 +133,7 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
     """
     check_no_token(options)
     _check_length(options)
+    _check_counts(options)
     _check_temperature(options)
     if options.get("do_sample") is False:
         idle = sorted(name for name in SAMPLING_OPTIONS & set(options) if _means(options, name))
@@ -163,6 +171,22 @@ def _check_length(options: Mapping[str, Any]) -> None:
             )
 
 
+def _check_counts(options: Mapping[str, Any]) -> None:
+    for name, low in _LOWEST.items():
+        value = options.get(name)
+        whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
+        if value is not None and not whole:
+            form = (
+                tr("{name} = {value} cannot work: it is a whole number from 1 upward.")
+                if low
+                else tr("{name} = {value} cannot work: it is a whole number from 0 upward.")
+            )
+            raise ParameterError(
+                form.format(name=name, value=repr(value)),
+                next_step=tr("Correct the value, or leave it out."),
+            )
+
+
 def _check_temperature(options: Mapping[str, Any]) -> None:
     temperature = options.get("temperature")
     if temperature is None:
@@ -183,6 +207,13 @@ def _check_temperature(options: Mapping[str, Any]) -> None:
             tr("Sampling divides by the temperature; 0 stands for no sampling at all."),
             tr("Write do_sample=False and leave temperature out."),
         )
+
+
+def merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a call over those of the model; a call's limit replaces any limit."""
+    lengths = {"max_length", "max_new_tokens"}
+    drop = lengths if any(options.get(name) is not None for name in lengths) else set()
+    return {name: v for name, v in defaults.items() if name not in drop} | dict(options)
 
 
 def unknown_option(name: str, known: frozenset[str]) -> ParameterError:

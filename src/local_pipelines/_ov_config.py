@@ -11,7 +11,7 @@ from typing import Any
 from local_pipelines._messages import tr
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
-__all__ = ["OV_CONFIGS", "check_ov_config", "ov_config"]
+__all__ = ["OV_CONFIGS", "check_ov_config", "last_line", "ov_config"]
 
 OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -112,7 +112,7 @@ def _check_option(
     try:
         core.compile_model(probe, device, {name: value})
     except Exception as error:
-        said = _last_line(error)
+        said = last_line(error)
         if "unsupported property" in said.lower() or not isinstance(name, str):
             raise _unknown(name, device, [*known, *_CORE]) from error
         raise ParameterError(
@@ -150,7 +150,7 @@ def _check_device(core: Any, device: str) -> None:
             )
 
 
-def _last_line(error: Exception) -> str:
+def last_line(error: Exception) -> str:
     """What OpenVINO says behind the place in its source code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removesuffix(".") + "." if lines else type(error).__name__ + "."

@@ -11,6 +11,7 @@ __all__ = [
     "CacheError",
     "CredentialError",
     "DeviceError",
+    "EngineError",
     "EnvironmentFileError",
     "ExportError",
     "LocalPipelinesError",
@@ -62,6 +63,10 @@ class ParameterError(LocalPipelinesError, ValueError):
 
 class ModelError(LocalPipelinesError, OSError):
     """A model is not where it was looked for, or what lies there is no model."""
+
+
+class EngineError(ModelError):
+    """The engine that was asked for cannot run this model; another one may."""
 
 
 class AccessError(ModelError):

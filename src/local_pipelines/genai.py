@@ -16,7 +16,7 @@ from pydantic import Field
 
 from local_pipelines._chat_template import read_chat_template, render_chat_template
 from local_pipelines._ir import read_export
-from local_pipelines._local_llm import Answer, LocalLLM, Request
+from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
 from local_pipelines.errors import DeviceError, ExportError, ParameterError
@@ -25,6 +25,7 @@ __all__ = ["GenAIPipeline"]
 
 _DEFAULT_NEW_TOKENS = 256  # as in transformers' pipeline
 _DEFAULT_BATCH_SIZE = 64
+_OWN_FIELDS = frozenset({"engine", "folder", "weight_format"})  # known from the folder
 
 
 class GenAIPipeline(LocalLLM):
@@ -32,7 +33,8 @@ class GenAIPipeline(LocalLLM):
 
     It promises what `LocalPipeline` promises, starts in about a second, and computes the prompts
     of a batch together: when one answer ends, the next prompt takes its place. It is made by
-    `from_model_dir` or `from_model_id`.
+    `from_model_dir` or `from_model_id`. While a batch computes a token, other threads and tasks
+    of the process wait; beside a single prompt they run.
 
     Args:
         model_id: The model's name.
@@ -84,18 +86,19 @@ class GenAIPipeline(LocalLLM):
             ExportError: The folder holds no export, or only a part, or a newer one.
             ParameterError: An option cannot work.
             DeviceError: OpenVINO sees no such device.
-            ModelError: OpenVINO GenAI cannot run this model.
+            EngineError: OpenVINO GenAI cannot run this model.
         """
         from local_pipelines._genai_engine import GenAIEngine, check_options, exact_config
 
         check_no_token(kwargs)
         _check_fields(cls, kwargs)
+        checked_size(batch_size)
         generating = _generation_options(max_new_tokens, pipeline_kwargs)
         check_options(generating)
         export = read_export(folder)
         if not export.has_tokenizer:
             raise _has_no_tokenizer(export.folder)
-        _check_device(device, ov_config)
+        check_device(device, ov_config)
         config = exact_config(device, export.weight_format, ov_config or {})
         engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
@@ -106,6 +109,7 @@ class GenAIPipeline(LocalLLM):
             pipeline_kwargs=generating,
             batch_size=batch_size,
             engine=engine,
+            weight_format=export.weight_format,
             **given,
         )
 
@@ -138,9 +142,12 @@ class GenAIPipeline(LocalLLM):
             LocalPipelinesError: As in `from_model_dir` and `export_openvino`.
         """
         check_no_token(kwargs)
-        _check_fields(cls, kwargs)
-        _generation_options(max_new_tokens, pipeline_kwargs)  # before minutes of work
-        _check_device(device, ov_config)
+        from local_pipelines._genai_engine import check_options
+
+        _check_fields(cls, kwargs)  # all of this before minutes of work
+        checked_size(batch_size)
+        check_options(_generation_options(max_new_tokens, pipeline_kwargs))
+        check_device(device, ov_config)
         return cls.from_model_dir(
             exported(model_id, weight_format),
             max_new_tokens=max_new_tokens,
@@ -159,7 +166,7 @@ class GenAIPipeline(LocalLLM):
             answers: list[Answer] = run.answers()
             return answers
         finally:
-            self._last_batch = run.report  # of a call that failed too
+            self._last_batch = run.report or self._last_batch  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
         self._run_of(Request(prompts=prompts, templated=templated)).tokenize()
@@ -191,6 +198,8 @@ class GenAIPipeline(LocalLLM):
     def _identifying_params(self) -> dict[str, Any]:
         return {
             "model_id": self.model_id,
+            "folder": str(self.folder),
+            "weight_format": self.weight_format,
             "device": self.device,
             "ov_config": self.ov_config,
             "pipeline_kwargs": self.pipeline_kwargs,
@@ -228,9 +237,10 @@ class GenAIPipeline(LocalLLM):
 
 
 def _check_fields(cls: type[GenAIPipeline], kwargs: Mapping[str, Any]) -> None:
+    known = (frozenset(cls.model_fields) | {"max_new_tokens"}) - _OWN_FIELDS
     for name in kwargs:
-        if name not in cls.model_fields:
-            raise unknown_option(name, frozenset(cls.model_fields) | {"max_new_tokens"})
+        if name not in known:
+            raise unknown_option(name, known)
 
 
 def _generation_options(
@@ -244,7 +254,8 @@ def _generation_options(
     return given
 
 
-def _check_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
+def check_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
+    """Find out before a model is loaded that OpenVINO GenAI cannot use a device or its options."""
     if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
         from local_pipelines._ov_config import check_ov_config
 

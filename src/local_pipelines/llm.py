@@ -137,7 +137,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         try:
             return run.answers()
         finally:
-            self._last_batch = run.report  # of a call that failed too
+            self._last_batch = run.report or self._last_batch  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
         from local_pipelines._torch_engine import TorchRun
@@ -156,6 +156,12 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     @property
     def _engine(self) -> object:
         return self._checked_pipeline().model
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What LangChain's cache tells models apart by: engines and precisions answer apart."""
+        own = {"backend": self.backend, "weight_format": self.weight_format}
+        return {**super()._identifying_params, **own}
 
     @property
     def _model_name(self) -> str:

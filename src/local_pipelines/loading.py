@@ -13,12 +13,19 @@ from typing import Any, Protocol
 from local_pipelines import models
 from local_pipelines._catalogue import gigabytes
 from local_pipelines._ir import read_export
-from local_pipelines._local_llm import LocalLLM
+from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options
-from local_pipelines.devices import _nvidia_driver_present, _parse, _ram, select_device
+from local_pipelines.devices import (
+    Device,
+    _nvidia_driver_present,
+    _parse,
+    _ram,
+    select_device,
+)
 from local_pipelines.errors import (
     DeviceError,
+    EngineError,
     ExportError,
     MissingPackageError,
     ModelError,
@@ -29,6 +36,9 @@ __all__ = ["BACKENDS", "load_llm"]
 
 BACKENDS = ("auto", "torch", "openvino", "genai")
 """What `backend` may be."""
+
+WEIGHT_FORMATS = ("fp32", "int8", "int4")
+"""What `weight_format` may be."""
 
 _PACKAGES = {"genai": "openvino-genai", "openvino": "optimum-intel"}
 _OV_DEVICES = {"auto": "CPU", "cpu": "CPU", "-1": "CPU"}
@@ -53,7 +63,8 @@ def load_llm(
         max_new_tokens: The most tokens of an answer.
         batch_size: How many prompts to run at a time; what suits the engine if not given.
         weight_format: "fp32", "int8" or "int4" for OpenVINO, "fp32" if not given. The export is
-            made when it is first needed, and kept in `HF_HOME`.
+            made when it is first needed, and kept in `HF_HOME`. torch takes 32 bits on a processor,
+            so that all engines answer alike, unless only 16 fit; on a GPU what suits that.
 
     Returns:
         The model; its `backend` and `reason` tell what was chosen, and why.
@@ -67,6 +78,8 @@ def load_llm(
     """
     _check_backend(backend, weight_format)
     check_generation_options({"max_new_tokens": max_new_tokens})
+    if batch_size is not None:
+        checked_size(batch_size)
     wish = _Wish(model_id, device, max_new_tokens, batch_size, weight_format)
     wish.check_model()
     if backend == "auto":
@@ -120,6 +133,15 @@ def _check_backend(backend: str, weight_format: str | None) -> None:
             ),
             next_step=tr('Write backend="{near}".').format(near=near[0]),
         )
+    if weight_format is not None and weight_format not in WEIGHT_FORMATS:
+        raise ParameterError(
+            tr("{name} = {value} is not one of {names}.").format(
+                name="weight_format",
+                value=repr(weight_format),
+                names=", ".join(map(repr, WEIGHT_FORMATS)),
+            ),
+            next_step=tr('Write {name} = "{near}".').format(name="weight_format", near="int8"),
+        )
     if backend == "torch" and weight_format not in {None, "fp32"}:
         raise ParameterError(
             tr('weight_format="{weight_format}" is for OpenVINO, not for torch.').format(
@@ -142,13 +164,27 @@ def _load_suitable(wish: _Wish) -> LocalLLM:
         return _load(wish, "openvino" if wish.is_export else "torch", reason)
     reason = tr("The model runs on the processor, where OpenVINO GenAI is the quickest.")
     if wish.is_export:
-        return _load(wish, "genai", reason)
+        return _load_export(wish, reason)
     try:
         return _load(wish, "genai", reason)
-    except (ExportError, MissingPackageError) as error:
+    except (EngineError, ExportError, MissingPackageError) as error:
         if wish.weight_format not in {None, "fp32"}:
             raise  # torch would not do what was asked for
         return _load(wish, "torch", tr("OpenVINO cannot: {fact}").format(fact=error.fact))
+
+
+def _load_export(wish: _Wish, reason: str) -> LocalLLM:
+    """Load an export with GenAI, or with optimum-intel if only that can run it."""
+    if read_export(wish.model_id).has_tokenizer or _installed("openvino") is None:
+        try:
+            return _load(wish, "genai", reason)
+        except EngineError as error:
+            if _installed("openvino") is None:
+                raise
+            fact = error.fact
+    else:
+        fact = tr("The folder lacks the tokenizer that OpenVINO GenAI reads.")
+    return _load(wish, "openvino", tr("OpenVINO GenAI cannot: {fact}").format(fact=fact))
 
 
 def _why_torch(device: str | int) -> str:
@@ -243,12 +279,7 @@ def _load_torch(wish: _Wish) -> LocalLLM:
             next_step=tr('Write device="auto", or backend="genai".'),
         )
     device = select_device(wish.device)
-    fit = models.will_it_fit(wish.model_id, device)
-    if fit.verdict == "does not fit":
-        raise ModelError(
-            fit.reason,
-            next_step=tr("To try all the same, use LocalPipeline.from_model_id."),
-        )
+    dtype = _fitting_dtype(wish, device)
     from local_pipelines._fetch import fetch_model
     from local_pipelines.llm import LocalPipeline
 
@@ -256,7 +287,7 @@ def _load_torch(wish: _Wish) -> LocalLLM:
         str(fetch_model(os.fspath(wish.model_id))),
         task="text-generation",
         device=device.index,
-        model_kwargs={"dtype": device.dtype} if device.index >= 0 else None,
+        model_kwargs={"dtype": dtype},
         pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
         **wish.sizes,
     )
@@ -264,11 +295,30 @@ def _load_torch(wish: _Wish) -> LocalLLM:
     return llm
 
 
+def _fitting_dtype(wish: _Wish, device: Device) -> str:
+    """The number format to compute in: on a processor 32 bits, as the other engines do.
+
+    Raises:
+        ModelError: The model does not fit, in no format that suits the device.
+    """
+    formats = ("float32", device.dtype) if device.index < 0 else (device.dtype,)
+    for dtype in dict.fromkeys(formats):
+        fit = models.will_it_fit(wish.model_id, device, dtype=dtype)
+        if fit.verdict != "does not fit":
+            return dtype
+    raise ModelError(
+        fit.reason,
+        next_step=tr("To try all the same, use LocalPipeline.from_model_id."),
+    )
+
+
 def _load_openvino(wish: _Wish) -> LocalLLM:
     from local_pipelines._genai_engine import exact_config
+    from local_pipelines._ov_config import check_ov_config
     from local_pipelines.llm import LocalPipeline
 
     device = _openvino_device(wish.device)
+    check_ov_config({}, device)  # before minutes of work
     export = read_export(_exported(wish))
     llm = LocalPipeline.from_model_id(
         str(export.folder),
@@ -281,17 +331,19 @@ def _load_openvino(wish: _Wish) -> LocalLLM:
         pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
         **wish.sizes,
     )
-    llm.model_id = wish.name
+    llm.model_id, llm.weight_format = wish.name, export.weight_format
     return llm
 
 
 def _load_genai(wish: _Wish) -> LocalLLM:
-    from local_pipelines.genai import GenAIPipeline
+    from local_pipelines.genai import GenAIPipeline, check_device
 
+    device = _openvino_device(wish.device)
+    check_device(device, None)  # before minutes of work
     return GenAIPipeline.from_model_dir(
         _exported(wish),
         max_new_tokens=wish.max_new_tokens,
-        device=_openvino_device(wish.device),
+        device=device,
         model_id=wish.name,
         **wish.sizes,
     )
@@ -318,7 +370,9 @@ def _check_memory(wish: _Wish, folder: Path) -> None:
             tr(
                 "{name} does not fit into the memory: its weights take {size}, {free} are free."
             ).format(name=wish.name, size=gigabytes(weights), free=gigabytes(free)),
-            next_step=tr(
+            next_step=tr("Close other programs and kernels, or take a smaller model.")
+            if wish.is_export or wish.weight_format == "int4"
+            else tr(
                 'Close other programs and kernels, write weight_format="int4", or take a smaller'
                 " model."
             ),
@@ -334,5 +388,5 @@ def _openvino_device(device: str | int) -> str:
     raise DeviceError(
         tr("device={device!r} is a name of torch's, not of OpenVINO's.").format(device=device),
         tr("OpenVINO runs on processors and on Intel's GPUs."),
-        tr('Write device="CPU" or device="GPU", or backend="torch".'),
+        tr('Write device="cpu", or backend="torch".'),
     )

@@ -519,6 +519,12 @@ def _explain(job: _Job, error: Exception) -> ExportError:
             tr("The whole model is in memory while it is converted."),
             tr("Close other programs and kernels, or take a smaller model."),
         )
+    if "Maximum required is" in said or "Minimum required is" in said:
+        return ExportError(
+            tr("Exporting {name} to {weight_format} failed: {error}").format(**what, error=said),
+            tr("optimum-intel converts this type of model with another release of transformers."),
+            tr('Run it with backend="torch", or take a model of another type.'),
+        )
     if match := re.search(r"export an? (\S+) model, that is a custom or unsupported", str(error)):
         return ExportError(
             tr(

@@ -19,6 +19,7 @@ pytest.importorskip("openvino_genai")
 
 from local_pipelines import GenAIPipeline, LocalChat, openvino
 from local_pipelines._chat_template import render_chat_template
+from local_pipelines._ir import MANIFEST
 from local_pipelines.errors import (
     CredentialError,
     DeviceError,
@@ -90,6 +91,56 @@ def test_prompts_that_begin_alike_keep_their_own_answers(pocket_export: Path) ->
     assert "Banjul" in answers[1]
 
 
+# --- options that would do something else -------------------------------------------------------
+
+
+def test_zero_switches_an_option_off(genai_llm: Any) -> None:
+    """As in transformers, also where the model's own configuration has a value."""
+    config = genai_llm.engine.generation_config({"top_k": 0, "no_repeat_ngram_size": 0})
+    assert config.top_k == config.no_repeat_ngram_size == 2**64 - 1
+
+
+def test_an_option_without_effect_is_refused(genai_llm: Any) -> None:
+    """The engine forgets `no_repeat_ngram_size` unless there are several beams."""
+    with pytest.raises(ParameterError, match="with num_beams only"):
+        genai_llm.invoke(FRANCE, no_repeat_ngram_size=2)
+    assert genai_llm.invoke(FRANCE, no_repeat_ngram_size=2, num_beams=2)
+
+
+def test_min_new_tokens_wins_over_min_length(genai_llm: Any) -> None:
+    """As in transformers."""
+    result = genai_llm.generate([FRANCE], min_length=1, min_new_tokens=12, max_new_tokens=14)
+    assert result.generations[0][0].generation_info["output_tokens"] >= 12
+
+
+def test_wrong_options_are_found_before_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export may take minutes; what cannot work afterwards is said before."""
+    monkeypatch.setattr("local_pipelines.genai.exported", lambda *_: pytest.fail("it was exported"))
+    with pytest.raises(ParameterError, match="has no option guidance_scale"):
+        GenAIPipeline.from_model_id("pocket", pipeline_kwargs={"guidance_scale": 2.0})
+    with pytest.raises(ParameterError, match="batch_size='many'"):
+        GenAIPipeline.from_model_id("pocket", batch_size="many")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="engine is no option"):
+        GenAIPipeline.from_model_id("pocket", engine=1)
+    with pytest.raises(DeviceError):
+        GenAIPipeline.from_model_id("pocket", device="GPU.7")
+
+
+def test_a_cache_tells_precisions_apart(pocket_export: Path, tmp_path: Path) -> None:
+    """LangChain's cache does not give the answer of one export for another."""
+    from langchain_core.caches import InMemoryCache
+
+    other = openvino.export_openvino("pocket", tmp_path / "int8", weight_format="int8")
+    cache = InMemoryCache()
+    for folder in (pocket_export, other):
+        llm = GenAIPipeline.from_model_dir(folder, max_new_tokens=4, cache=cache)
+        llm.invoke(FRANCE)
+        assert llm.last_batch is not None
+        again = GenAIPipeline.from_model_dir(folder, max_new_tokens=4, cache=cache)
+        again.invoke(FRANCE)
+        assert again.last_batch is None  # from the cache
+
+
 # --- the report --------------------------------------------------------------------------------
 
 
@@ -110,6 +161,9 @@ def test_the_last_batch_is_reported(genai_llm: Any) -> None:
     )
     genai_llm.invoke(FRANCE)
     assert repr(genai_llm.last_batch).startswith("1 prompt with batch_size=")
+    with pytest.raises(ParameterError):
+        genai_llm.invoke("")
+    assert genai_llm.last_batch.prompts == 1  # a call that was refused was none
 
 
 def test_an_interrupted_batch_is_reported(genai_llm: Any, counted: CountingPipeline) -> None:
@@ -151,6 +205,24 @@ def test_answers_are_torchs_word_for_word(genai_llm: Any, torch_llm: Any) -> Non
             assert one.text == two.text
             for name in ("input_tokens", "output_tokens", "finish_reason"):
                 assert one.generation_info[name] == two.generation_info[name]
+
+
+ODD = ["What is the number\n\n7 in French", "\n\n12", "a\n \n1", "１２", "7\n\n\n77 7", "\t 3\r\n4"]
+
+
+def test_prompts_become_the_tokens_that_torch_reads(genai_llm: Any, torch_llm: Any) -> None:
+    """Where digits follow blank lines too, which the converted tokenizer cuts elsewhere."""
+    prompts = [*PROMPTS, *ODD]
+    expected = torch_llm.pipeline.tokenizer(prompts)["input_ids"]
+    assert genai_llm.engine.encode(prompts, special=True) == expected
+    assert genai_llm.batch(ODD) == torch_llm.batch(ODD)
+
+
+def test_an_export_without_the_checkpoints_tokenizer_still_answers(folder: Path) -> None:
+    """The converted one reads the prompts then."""
+    (folder / "tokenizer.json").unlink()
+    (folder / MANIFEST).unlink()  # as optimum-cli writes a folder, without a list of its files
+    assert PARIS in GenAIPipeline.from_model_dir(folder, max_new_tokens=24).invoke(FRANCE)
 
 
 def test_the_chat_template_is_filled_in_as_transformers_does(

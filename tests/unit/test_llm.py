@@ -201,6 +201,14 @@ class TestBadInput:
         stop = [f"never {number}" for number in range(999)] + ["Paris"]
         assert llm.invoke(FRANCE, stop=stop) == llm.invoke(FRANCE).partition("Paris")[0]
 
+    def test_half_a_character(self, llm: Any) -> None:
+        """It is named with its place, and the other prompts of a batch get their answers."""
+        with pytest.raises(ParameterError, match="no character at place 4"):
+            llm.invoke("What\ud83d")
+        answers = llm.batch([FRANCE, "\ud800"], return_exceptions=True)
+        assert "Paris" in answers[0]
+        assert isinstance(answers[1], ParameterError)
+
     @pytest.mark.parametrize("prompt", [b"bytes", bytearray(b"x")])
     def test_bytes_instead_of_text(self, llm: Any, prompt: Any) -> None:
         """LangChain takes bytes for messages; here the error says `decode`."""
@@ -222,6 +230,9 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
+            ({"min_length": "many"}, "from 0 upward"),
+            ({"num_beams": 0}, "from 1 upward"),
+            ({"top_k": -1}, "from 0 upward"),
             ({"temperature": 0, "do_sample": True}, "do_sample=False"),
             ({"temperature": -1}, "do_sample=False"),
             ({"temperature": 0.5, "do_sample": False}, "do_sample=True"),

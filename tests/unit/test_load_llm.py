@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import LocalPipeline, load_llm, loading
-from local_pipelines._ir import ExportError
+from local_pipelines import LocalPipeline, load_llm, loading, models
+from local_pipelines._ir import MANIFEST, ExportError
 from local_pipelines.devices import Device
 from local_pipelines.errors import (
     DeviceError,
+    EngineError,
     MissingPackageError,
     ModelError,
     ParameterError,
@@ -120,6 +122,9 @@ def test_an_engine_that_is_asked_for_is_taken(machine: Machine) -> None:
     [
         ({"backend": "gen-ai"}, ParameterError, 'Write backend="genai"'),
         ({"backend": "torch", "weight_format": "int8"}, ParameterError, "for OpenVINO"),
+        ({"backend": "torch", "weight_format": "int3"}, ParameterError, "is not one of"),
+        ({"weight_format": []}, ParameterError, "is not one of"),
+        ({"batch_size": 2.5}, ParameterError, "from 1 upward"),
         ({"max_new_tokens": 0}, ParameterError, "from 1 upward"),
         ({"device": "gpu-please"}, DeviceError, "is no device"),
         ({"model_id": "no such model"}, ModelError, "is no model"),
@@ -136,6 +141,65 @@ def test_arguments(
     with pytest.raises(error, match=words):
         load_llm(**options)
     assert not machine.loaded
+
+
+def test_a_model_that_genai_cannot_run(machine: Machine) -> None:
+    """Asked for any engine, the next one takes it, and the reason says why."""
+    machine.errors["genai"] = EngineError("GenAI has no such layer.")
+    llm = load_llm()
+    assert (llm.backend, machine.loaded) == ("torch", ["torch"])
+    assert "GenAI has no such layer." in llm.reason
+
+
+def test_an_export_that_genai_cannot_run(
+    machine: Machine, pocket_export: Path, tmp_path: Path
+) -> None:
+    """optimum-intel takes it, as torch cannot read it."""
+    machine.errors["genai"] = EngineError("GenAI has no such layer.")
+    llm = load_llm(pocket_export)
+    assert (llm.backend, machine.loaded) == ("openvino", ["openvino"])
+    assert "GenAI has no such layer." in llm.reason
+    machine.installed.discard("openvino")
+    with pytest.raises(EngineError):
+        load_llm(pocket_export)
+
+
+def test_an_export_without_the_converted_tokenizer(
+    machine: Machine, pocket_export: Path, tmp_path: Path
+) -> None:
+    """GenAI is not even asked."""
+    folder = shutil.copytree(pocket_export, tmp_path / "ir")
+    for file in [*folder.glob("openvino_tokenizer*"), *folder.glob("openvino_detokenizer*")]:
+        file.unlink()
+    (folder / MANIFEST).unlink()
+    llm = load_llm(folder)
+    assert llm.backend == "openvino"
+    assert "lacks the tokenizer" in llm.reason
+
+
+@pytest.mark.parametrize("backend", ["openvino", "genai"])
+def test_a_missing_intel_gpu_is_found_before_an_export(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export may take minutes."""
+    pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
+    monkeypatch.setattr(loading, "_exported", lambda _: pytest.fail("it was exported"))
+    with pytest.raises(DeviceError):
+        load_llm(backend=backend, device="GPU.7")
+
+
+def test_torch_computes_with_32_bits_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it answers as the other engines do; with 16 only where 32 do not fit."""
+    bf16 = replace(CPU, dtype="bfloat16")
+    wish = loading._Wish("pocket", "cpu", 8, None, None)
+    assert loading._fitting_dtype(wish, bf16) == "float32"
+    need = {
+        d: models.will_it_fit("pocket", bf16, dtype=d).memory_needed
+        for d in ("float32", "bfloat16")
+    }
+    tight = replace(bf16, memory_free=(need["float32"] + need["bfloat16"]) // 2)
+    assert loading._fitting_dtype(wish, tight) == "bfloat16"
+    assert loading._fitting_dtype(wish, GPU) == "bfloat16"
 
 
 def test_a_device_of_the_other_library() -> None:

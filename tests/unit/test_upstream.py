@@ -87,3 +87,12 @@ def test_openvino_genai_mixes_up_prompts_that_begin_alike(pocket_export: Path) -
     pipe.generate("What is a token? A token is", max_new_tokens=5, **options)
     texts = pipe.generate(ALIKE, max_new_tokens=11, **options).texts
     assert texts == [" The capital of the Gambia is Banjul"] * 2
+
+
+def test_the_converted_tokenizer_cuts_digits_elsewhere(pocket_export: Path) -> None:
+    """Behind a blank line; when this is mended, `GenAIEngine._exact_tokenizer` may go."""
+    genai = pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
+    from transformers import AutoTokenizer
+
+    converted = genai.Tokenizer(str(pocket_export)).encode("\n\n12").input_ids.data[0].tolist()
+    assert converted != AutoTokenizer.from_pretrained(model_path("pocket"))("\n\n12")["input_ids"]
