@@ -22,7 +22,7 @@ from local_pipelines._growing import Ends, GrowingAnswer, Reason
 from local_pipelines._local_llm import Answer, Request
 from local_pipelines._memory import free_memory, is_shortage
 from local_pipelines._messages import tr
-from local_pipelines._options import SAMPLING_OPTIONS
+from local_pipelines._options import SAMPLING_OPTIONS, merged
 from local_pipelines._prompt_tokens import checked_tokens
 from local_pipelines._stopping import StopStrings, checked_stop
 from local_pipelines._turns import is_wanted
@@ -79,7 +79,7 @@ class TorchRun:
         self._fits = request.batch_size  # rows, as far as is known
         self._verdict: Verdict | None = None
         self.report: BatchReport | None = None
-        self._read_options(_merged(defaults or {}, request.options))
+        self._read_options(merged(defaults or {}, request.options))
 
     def _read_options(self, options: dict[str, Any]) -> None:
         """Sort options as the pipeline itself does: for the tokenizer, the model, the text."""
@@ -273,12 +273,15 @@ class TorchRun:
 
         Little padding is computed then, and if memory is too small that is known at once. Rows of
         one batch may all grow by the same number of tokens: else a short prompt would be cut off
-        earlier beside a long one than alone.
+        earlier beside a long one than alone. Where word sequences may not come back, padding
+        would be one of them: only rows of one length share a batch.
         """
         batch: list[Row] = []
         for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
             if batch and (
-                len(batch) == self.request.batch_size or self.room(row) != self.room(batch[0])
+                len(batch) == self.request.batch_size
+                or self.room(row) != self.room(batch[0])
+                or (self.config.no_repeat_ngram_size and len(row.ids) != len(batch[0].ids))
             ):
                 yield batch
                 batch = []
@@ -320,12 +323,13 @@ class TorchRun:
         from transformers import StoppingCriteriaList
 
         width = max(len(row.ids) for row in rows)
-        pad = self._pad_id()
-        ids = torch.tensor([[pad] * (width - len(row.ids)) + row.ids for row in rows])
+        # Penalties count every token before the answer, masked ones too: filled up with a token
+        # that a row has anyway, it is penalised as it would be alone.
+        ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in rows])
         mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
         config = copy.deepcopy(self.config)
         self._set_limit(config, width, self.room(rows[0]))
-        config.pad_token_id = pad
+        config.pad_token_id = self._pad_id()
         watch.seen = width
         output = self.model.generate(
             input_ids=ids.to(self.device),
@@ -472,13 +476,6 @@ def _is_plain(kind: type) -> bool:
                 for method in ("_decode", "decode")
             )
     return False
-
-
-def _merged(defaults: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
-    """Options of a call over those of the model; a call's limit replaces any limit."""
-    lengths = {"max_length", "max_new_tokens"}
-    drop = lengths if any(options.get(name) is not None for name in lengths) else set()
-    return {name: v for name, v in defaults.items() if name not in drop} | options
 
 
 def generation_config(pipeline: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

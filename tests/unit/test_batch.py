@@ -185,6 +185,14 @@ class TestShortage:
         assert not is_shortage(error)
 
 
+@pytest.mark.parametrize("option", [{"repetition_penalty": 2.0}, {"no_repeat_ngram_size": 2}])
+def test_padding_is_not_penalised(torch_llm: Any, option: dict[str, Any]) -> None:
+    """Options that look at all earlier tokens see no padding: a batch answers as one by one."""
+    prompts = [*PROMPTS, *(f"Question: {prompt}" for prompt in PROMPTS)]
+    alone = [torch_llm.invoke(prompt, **option) for prompt in prompts]
+    assert torch_llm.batch(prompts, **option, batch_size=8) == alone
+
+
 class TestReport:
     """`last_batch` tells how the last call was computed."""
 
