@@ -177,12 +177,12 @@ def _check_counts(options: Mapping[str, Any]) -> None:
         whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
         if value is not None and not whole:
             form = (
-                tr("{name} = {value} cannot work: it is a whole number from 1 upward.")
+                tr("{name}={value!r} cannot work: it is a whole number from 1 upward.")
                 if low
-                else tr("{name} = {value} cannot work: it is a whole number from 0 upward.")
+                else tr("{name}={value!r} cannot work: it is a whole number from 0 upward.")
             )
             raise ParameterError(
-                form.format(name=name, value=repr(value)),
+                form.format(name=name, value=value),
                 next_step=tr("Correct the value, or leave it out."),
             )
 
