@@ -13,11 +13,13 @@ from local_pipelines._messages import listed, tr
 from local_pipelines.errors import CredentialError, ParameterError
 
 __all__ = [
+    "BACKENDS",
     "GENERATION_OPTIONS",
     "SAMPLING_OPTIONS",
     "check_generation_options",
     "check_model_kwargs",
     "check_no_token",
+    "merged",
     "unknown_option",
 ]
 
@@ -60,7 +62,10 @@ GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
     }
 )
 _MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
-_LOWEST = {
+BACKENDS = ("auto", "torch", "openvino", "genai")  # what `backend` of `load_llm` may be
+_LOWEST = {  # of the options that are whole numbers
+    "max_length": 1,
+    "max_new_tokens": 1,
     "min_length": 0,
     "min_new_tokens": 0,
     "no_repeat_ngram_size": 0,
@@ -160,15 +165,6 @@ def _check_length(options: Mapping[str, Any]) -> None:
             tr("max_length counts the prompt too, max_new_tokens only the answer."),
             tr("Write max_new_tokens={new!r} alone.").format(new=new),
         )
-    for name, value in (("max_length", length), ("max_new_tokens", new)):
-        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if value is not None and not whole:
-            raise ParameterError(
-                tr("{name}={value!r} cannot work: it is a whole number from 1 upward.").format(
-                    name=name, value=value
-                ),
-                next_step=tr("Write {name}=64.").format(name=name),
-            )
 
 
 def _check_counts(options: Mapping[str, Any]) -> None:
@@ -183,7 +179,9 @@ def _check_counts(options: Mapping[str, Any]) -> None:
             )
             raise ParameterError(
                 form.format(name=name, value=value),
-                next_step=tr("Correct the value, or leave it out."),
+                next_step=tr("Write {name}=64.").format(name=name)
+                if name in {"max_length", "max_new_tokens"}
+                else tr("Correct the value, or leave it out."),
             )
 
 

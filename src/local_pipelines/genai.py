@@ -141,10 +141,10 @@ class GenAIPipeline(LocalLLM):
         Raises:
             LocalPipelinesError: As in `from_model_dir` and `export_openvino`.
         """
-        check_no_token(kwargs)
         from local_pipelines._genai_engine import check_options
 
-        _check_fields(cls, kwargs)  # all of this before minutes of work
+        check_no_token(kwargs)  # all of this before minutes of work
+        _check_fields(cls, kwargs)
         checked_size(batch_size)
         check_options(_generation_options(max_new_tokens, pipeline_kwargs))
         check_device(device, ov_config)

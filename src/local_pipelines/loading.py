@@ -15,7 +15,7 @@ from local_pipelines._catalogue import gigabytes
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
-from local_pipelines._options import check_generation_options
+from local_pipelines._options import BACKENDS, check_generation_options
 from local_pipelines.devices import (
     Device,
     _nvidia_driver_present,
@@ -32,13 +32,7 @@ from local_pipelines.errors import (
     ParameterError,
 )
 
-__all__ = ["BACKENDS", "load_llm"]
-
-BACKENDS = ("auto", "torch", "openvino", "genai")
-"""What `backend` may be."""
-
-WEIGHT_FORMATS = ("fp32", "int8", "int4")
-"""What `weight_format` may be."""
+__all__ = ["check_engine", "load_llm"]
 
 _PACKAGES = {"genai": "openvino-genai", "openvino": "optimum-intel"}
 _OV_DEVICES = {"auto": "CPU", "cpu": "CPU", "-1": "CPU"}
@@ -133,15 +127,10 @@ def _check_backend(backend: str, weight_format: str | None) -> None:
             ),
             next_step=tr('Write backend="{near}".').format(near=near[0]),
         )
-    if weight_format is not None and weight_format not in WEIGHT_FORMATS:
-        raise ParameterError(
-            tr("{name} = {value} is not one of {names}.").format(
-                name="weight_format",
-                value=repr(weight_format),
-                names=", ".join(map(repr, WEIGHT_FORMATS)),
-            ),
-            next_step=tr('Write {name} = "{near}".').format(name="weight_format", near="int8"),
-        )
+    if weight_format is not None:
+        from local_pipelines.openvino import checked_format
+
+        checked_format(weight_format)
     if backend == "torch" and weight_format not in {None, "fp32"}:
         raise ParameterError(
             tr('weight_format="{weight_format}" is for OpenVINO, not for torch.').format(

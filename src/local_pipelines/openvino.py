@@ -44,6 +44,7 @@ __all__ = [
     "Export",
     "ExportError",
     "check_ov_config",
+    "checked_format",
     "export_openvino",
     "ov_config",
     "read_export",
@@ -92,7 +93,7 @@ def export_openvino(
     """
     target = Path(folder).expanduser()  # shown as it was written, without this machine's folders
     target = target if target.name else target.absolute()
-    job = _Job(model_id, target, _checked_format(weight_format), group_size)
+    job = _Job(model_id, target, checked_format(weight_format), group_size)
     _check_group_size(job)
     if _is_done(job):
         return target
@@ -136,7 +137,8 @@ class _Job:
 # --- before it starts --------------------------------------------------------------------------
 
 
-def _checked_format(weight_format: object) -> str:
+def checked_format(weight_format: object) -> str:
+    """Give a format that can be exported, or raise ParameterError."""
     if isinstance(weight_format, str) and weight_format in _BYTES:
         return weight_format
     near = difflib.get_close_matches(str(weight_format).lower(), _BYTES, n=1) or ["int8"]

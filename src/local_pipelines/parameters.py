@@ -9,6 +9,7 @@ import reprlib
 from collections.abc import Callable
 
 from local_pipelines._messages import tr
+from local_pipelines._options import BACKENDS
 from local_pipelines.errors import ParameterError
 
 __all__ = ["check_parameters"]
@@ -164,7 +165,7 @@ _CHECKS: dict[str, _Check] = {
     "TOP_K": _count,
     "REPETITION_PENALTY": _number(1, math.inf, "1.1"),
     "SEED": _seed,
-    "BACKEND": _choice("auto", "torch", "openvino", "genai"),
+    "BACKEND": _choice(*BACKENDS),
     "WEIGHT_FORMAT": _choice("fp32", "int8", "int4"),
 }
 # Whole numbers by the form of their name, so that a lesson may have its own: PLOT_TOKENS, N_RUNS.
