@@ -45,15 +45,6 @@ def pip(*words: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel with the build backend that is installed here."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
-    (path,) = folder.glob("*.whl")
-    return path
-
-
 def fresh_python(folder: Path, wheel: Path) -> Path:
     """Make an environment with the wheel in it, which borrows only its dependencies from here."""
     venv.create(folder, with_pip=False)
