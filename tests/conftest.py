@@ -6,6 +6,7 @@ import atexit
 import ipaddress
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -68,6 +69,18 @@ def isolated_environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt, also where the suite was started with it ignored (`nohup make test &`).
+
+    A child inherits what is ignored, so the tests that interrupt a kernel or a command need it too.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 _connect, _connect_ex = socket.socket.connect, socket.socket.connect_ex
