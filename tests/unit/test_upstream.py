@@ -76,17 +76,18 @@ def test_a_pipeline_samples_unless_told_otherwise() -> None:
 
 
 def test_openvino_genai_mixes_up_prompts_that_begin_alike(pocket_export: Path) -> None:
-    """A prompt gets its neighbour's answer if both begin with the same words as one before them.
+    """Of two prompts that begin like one before them, at least one gets a wrong answer.
 
-    Their beginnings lie in one block of the KV cache, which both go on writing. Without prefix
-    caching there is no such block: when this is mended, `GenAIEngine._scheduler` may switch it on.
+    Their beginnings lie in one block of the KV cache, which both go on writing; who writes last
+    is chance. Without prefix caching there is no such block: when this is mended,
+    `GenAIEngine._scheduler` may switch it on.
     """
     genai = pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
     pipe = genai.LLMPipeline(str(pocket_export), "CPU", INFERENCE_PRECISION_HINT="f32")
     options = {"do_sample": False, "apply_chat_template": False}
     pipe.generate("What is a token? A token is", max_new_tokens=5, **options)
     texts = pipe.generate(ALIKE, max_new_tokens=11, **options).texts
-    assert texts == [" The capital of the Gambia is Banjul"] * 2
+    assert texts != [" The capital of Iran is Tehran.", " The capital of the Gambia is Banjul"]
 
 
 def test_the_converted_tokenizer_cuts_digits_elsewhere(pocket_export: Path) -> None:
