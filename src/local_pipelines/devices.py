@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines._messages import capitalised, listed, mark, ntr, sentence, tr
+from local_pipelines._grammar import capitalised, listed, sentence
+from local_pipelines._messages import mark, ntr, tr
 from local_pipelines.errors import DeviceError
 
 if TYPE_CHECKING:

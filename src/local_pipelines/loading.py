@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local_pipelines import models
-from local_pipelines._catalogue import gigabytes
+from local_pipelines._grammar import gigabytes, nearest
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
@@ -120,12 +119,12 @@ def _is_export(folder: Path) -> bool:
 
 def _check_backend(backend: str, weight_format: str | None) -> None:
     if backend not in BACKENDS:
-        near = difflib.get_close_matches(str(backend).lower(), BACKENDS, n=1) or ["auto"]
+        near = nearest(str(backend).lower(), BACKENDS) or "auto"
         raise ParameterError(
             tr("{backend!r} is none of the backends {names}.").format(
                 backend=backend, names=", ".join(map(repr, BACKENDS))
             ),
-            next_step=tr('Write backend="{near}".').format(near=near[0]),
+            next_step=tr('Write backend="{near}".').format(near=near),
         )
     if weight_format is not None:
         from local_pipelines.openvino import checked_format
