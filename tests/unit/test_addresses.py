@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
-from local_pipelines import _addresses
 from local_pipelines._addresses import shown_address
 
 
@@ -31,8 +28,3 @@ def test_an_address_without_a_scheme_loses_its_password_too() -> None:
 @pytest.mark.parametrize("url", ["", "https://huggingface.co", "http://127.0.0.1:8808/a?b#c"])
 def test_other_addresses_stay_as_they_are(url: str) -> None:
     assert shown_address(url) == url
-
-
-def test_the_examples_in_the_docstring_are_right() -> None:
-    assert doctest.testmod(_addresses).attempted >= 2
-    assert not doctest.testmod(_addresses).failed
