@@ -246,9 +246,9 @@ def _report(
     home: Path,
     notes: list[str],
 ) -> Environment:
-    from local_pipelines.devices import _ram
+    from local_pipelines.devices import ram
 
-    total, free = _ram()
+    total, free = ram()
     system = "macOS" if platform.system() == "Darwin" else platform.system()
     return Environment(
         python=platform.python_version(),

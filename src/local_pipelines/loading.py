@@ -17,9 +17,9 @@ from local_pipelines._names import Model, ModelName, locate
 from local_pipelines._options import BACKENDS, check_generation_options
 from local_pipelines.devices import (
     Device,
-    _nvidia_driver_present,
-    _parse,
-    _ram,
+    nvidia_driver_present,
+    parse_device,
+    ram,
     select_device,
 )
 from local_pipelines.errors import (
@@ -179,7 +179,7 @@ def _why_torch(device: str | int) -> str:
     """The reason to take torch because of the device; empty if there is none."""
     if str(device).strip().lower() in {"cpu", "-1"} or _is_openvinos(device):
         return ""
-    kind, _ = _parse(device)
+    kind, _ = parse_device(device)
     # Asking torch takes seconds: only where there may be something that it can use.
     if kind == "auto" and not _may_have_accelerator():
         return ""
@@ -194,7 +194,7 @@ def _is_openvinos(device: str | int) -> bool:
 
 def _may_have_accelerator() -> bool:
     rocm_or_xpu = any(mark in (_version("torch") or "") for mark in ("+rocm", "+xpu"))
-    return _nvidia_driver_present() or rocm_or_xpu or sys.platform == "darwin"
+    return nvidia_driver_present() or rocm_or_xpu or sys.platform == "darwin"
 
 
 def _installed(backend: str) -> str | None:
@@ -348,7 +348,7 @@ def _exported(wish: _Wish) -> Path:
 
 def _check_memory(wish: _Wish, folder: Path) -> None:
     """Refuse weights larger than the memory: each token would read them from the disk again."""
-    file, free = folder / "openvino_model.bin", _ram()[1]
+    file, free = folder / "openvino_model.bin", ram()[1]
     weights = file.stat().st_size if file.is_file() else 0  # who loads it says what is missing
     if _openvino_device(wish.device) == "CPU" and weights > free:
         raise ModelError(

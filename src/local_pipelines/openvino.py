@@ -326,9 +326,9 @@ def _disk_free(target: Path) -> int | None:
 
 
 def _memory_free() -> int:
-    from local_pipelines.devices import _ram
+    from local_pipelines.devices import ram
 
-    return _ram()[1]
+    return ram()[1]
 
 
 # --- the group size of int4 --------------------------------------------------------------------
