@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,19 @@ __all__ = [
     "FLOATS",
     "INTEGERS",
     "Shape",
+    "Tensor",
     "Weights",
     "folder_size",
+    "formats_in",
     "read_shape",
-    "read_weights",
+    "read_tensors",
+    "weigh",
     "weight_files",
 ]
 
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
 INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
-_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
+_MOST_TENSORS = 200_000  # in one file; the largest models of today have half of that in all files
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Shape:
         if self.layers is None or self.kv_heads is None or self.head_dim is None:
             return None
         return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One array of weights, as the header of its file announces it."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -85,24 +95,41 @@ def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
     raise _no_weights(folder)
 
 
-def read_weights(files: Iterable[Path]) -> Weights:
-    """Count what `files` hold; of safetensors only the headers are read.
+def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Read the headers of the safetensors files among `files`.
 
     Raises:
-        ModelError: A file is cut off or no safetensors file.
+        ModelError: One is cut off, or no safetensors file.
     """
-    floats = other = 0
+    tensors: dict[str, Tensor] = {}
     for file in files:
-        if file.suffix != ".safetensors":
-            other += file.stat().st_size
-            continue
-        for tensor in _read_header(file).values():
-            start, end = tensor["data_offsets"]
-            if tensor["dtype"] in FLOATS:
-                floats += math.prod(tensor["shape"])
-            else:
-                other += end - start
+        if file.suffix == ".safetensors":
+            tensors.update(_header(file))
+    return tensors
+
+
+def weigh(files: Iterable[Path], tensors: Mapping[str, Tensor]) -> Weights:
+    """Count what there is to load: `tensors`, and all bytes of files in other formats."""
+    floats, other = 0, sum(f.stat().st_size for f in files if f.suffix != ".safetensors")
+    for tensor in tensors.values():
+        if tensor.dtype in FLOATS:
+            floats += math.prod(tensor.shape)
+        else:
+            other += math.prod(tensor.shape) * INTEGERS.get(tensor.dtype, 1)
     return Weights(floats, other)
+
+
+def formats_in(folder: Path) -> frozenset[str]:
+    """In which formats a folder has weights: "safetensors", "openvino", "gguf", "pickle"."""
+    patterns = {
+        "safetensors": ("model.safetensors", "model.safetensors.index.json"),
+        "openvino": ("openvino_model.xml",),
+        "gguf": ("*.gguf",),
+        "pickle": ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    }
+    return frozenset(
+        name for name, globs in patterns.items() if any(any(folder.glob(glob)) for glob in globs)
+    )
 
 
 def read_shape(folder: Path) -> Shape:
@@ -219,32 +246,29 @@ def _no_weights(folder: Path) -> ModelError:
     )
 
 
-def _read_header(file: Path) -> dict[str, Any]:
-    """The table of tensors at the start of a safetensors file.
+def _header(file: Path) -> dict[str, Tensor]:
+    """Read what a safetensors file announces; its library checks that sizes and file agree."""
+    from safetensors import SafetensorError, safe_open
 
-    Layout: 8 bytes (the header's length, little endian), the header as JSON, then the tensors at
-    the `data_offsets` that the header tells. Source: the format's description in safetensors.
-    """
     try:
-        with file.open("rb") as stream:
-            start = stream.read(8)
-            (length,) = struct.unpack("<Q", start)
-            if length > _LONGEST_HEADER:
-                raise ValueError("no header")
-            header: dict[str, Any] = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (OSError, struct.error, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _not_safetensors(file) from error
-    if 8 + length + end > file.stat().st_size:
+        with safe_open(file, framework="np") as opened:  # type: ignore[no-untyped-call]
+            names = opened.keys()
+            if len(names) > _MOST_TENSORS:
+                raise _not_safetensors(file)
+            slices = {name: opened.get_slice(name) for name in names}
+            return {n: Tensor(s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
+    except SafetensorError as error:
+        if "incomplete" not in str(error).lower():
+            raise _not_safetensors(file) from error
         raise ModelError(
             tr("{file} is cut off: its header announces more than the file holds.").format(
                 file=file
             ),
             tr("It was probably copied or downloaded only in part."),
             tr("Delete it and fetch it again."),
-        )
-    return header
+        ) from error
+    except OSError as error:
+        raise _not_safetensors(file) from error
 
 
 def _not_safetensors(file: Path) -> ModelError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from local_pipelines._fetch import damaged_file, fetch_model, is_damaged
 from local_pipelines._messages import tr
+from local_pipelines._names import ModelName, locate
 from local_pipelines.devices import Device, select_device
 from local_pipelines.errors import (
     CredentialError,
@@ -23,7 +24,7 @@ __all__ = ["load_gated_model"]
 
 
 def load_gated_model(
-    model_id: str,
+    model_id: ModelName,
     *,
     revision: str | None = None,
     device: str | int | Device = "auto",
@@ -53,13 +54,14 @@ def load_gated_model(
     """
     _check_options(options)
     chosen = device if isinstance(device, Device) else select_device(device)
-    folder = fetch_model(model_id, revision=revision)
+    model = locate(model_id)
+    folder = fetch_model(model, revision=revision)
     try:
         return _load(folder, chosen, options)
     except LocalPipelinesError:
         raise
     except Exception as error:
-        raise _explain_contents(model_id, folder, error) from error
+        raise _explain_contents(model.title, folder, error) from error
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from local_pipelines._chat_template import read_chat_template, render_chat_templ
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
+from local_pipelines._names import Model, ModelName, locate
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
 from local_pipelines.errors import DeviceError, ExportError, ParameterError
 
@@ -279,18 +280,19 @@ def _has_no_tokenizer(folder: Path) -> ExportError:
 # --- the export of a model id, made once -------------------------------------------------------
 
 
-def exported(model_id: str | os.PathLike[str], weight_format: str) -> Path:
+def exported(model_id: ModelName, weight_format: str) -> Path:
     """The folder with the export of a model, which is made if it is not there or outdated."""
     from local_pipelines.openvino import export_openvino
 
-    target = _cache_folder() / _cache_name(model_id, weight_format)
+    model = locate(model_id)
+    target = _cache_folder() / _cache_name(model, weight_format)
     try:
-        return export_openvino(model_id, target, weight_format=weight_format)
+        return export_openvino(model, target, weight_format=weight_format)
     except ExportError:
         if not target.exists():
             raise
     with _set_aside(target):  # of another version of the model, by another OpenVINO, or damaged
-        return export_openvino(model_id, target, weight_format=weight_format)
+        return export_openvino(model, target, weight_format=weight_format)
 
 
 def _cache_folder() -> Path:
@@ -299,17 +301,12 @@ def _cache_folder() -> Path:
     return home / "local_pipelines" / "openvino"
 
 
-def _cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:
+def _cache_name(model: Model, weight_format: str) -> str:
     """A name for a model and a format; two folders of one name do not share it."""
-    from local_pipelines.models import _locate
-
-    located = _locate(model_id)
-    if isinstance(located, str):
-        return f"{located.replace('/', '--')}-{weight_format}"
-    if str(model_id).strip() == "pocket":
-        return f"pocket-{weight_format}"
-    place = hashlib.sha256(str(located).encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]", "_", located.name)
+    if model.hub_id or model.is_pocket:
+        return f"{model.title.replace('/', '--')}-{weight_format}"
+    place = hashlib.sha256(str(model.folder).encode()).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]", "_", model.title)
     return f"{name}-{place}-{weight_format}"
 
 

@@ -11,6 +11,7 @@ from langchain_huggingface import HuggingFacePipeline
 
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
+from local_pipelines._names import ModelName
 from local_pipelines._options import (
     GENERATION_OPTIONS,
     check_generation_options,
@@ -62,7 +63,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     @classmethod
     def from_model_id(
         cls,
-        model_id: str,
+        model_id: ModelName,
         task: str = _TASK,
         backend: str = "default",
         device: int | str | None = None,

@@ -7,7 +7,6 @@ name only when everything in it is finished.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import gc
 import logging
@@ -24,8 +23,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from local_pipelines import _checkpoint, models
-from local_pipelines._catalogue import gigabytes
+from local_pipelines import models
+from local_pipelines._grammar import gigabytes, nearest
 from local_pipelines._ir import (
     Export,
     ExportError,
@@ -36,6 +35,7 @@ from local_pipelines._ir import (
     write_manifest,
 )
 from local_pipelines._messages import ntr, tr
+from local_pipelines._names import Model, ModelName, cached_folder, locate
 from local_pipelines._ov_config import OV_CONFIGS, check_ov_config, ov_config
 from local_pipelines.errors import LocalPipelinesError, MissingPackageError, ParameterError
 
@@ -56,7 +56,7 @@ _NEEDED = ("openvino", "optimum-intel", "nncf", "openvino-tokenizers")
 
 
 def export_openvino(
-    model_id: str | os.PathLike[str],
+    model_id: ModelName,
     folder: str | os.PathLike[str],
     *,
     weight_format: str = "fp32",
@@ -93,7 +93,7 @@ def export_openvino(
     """
     target = Path(folder).expanduser()  # shown as it was written, without this machine's folders
     target = target if target.name else target.absolute()
-    job = _Job(model_id, target, checked_format(weight_format), group_size)
+    job = _Job(locate(model_id), target, checked_format(weight_format), group_size)
     _check_group_size(job)
     if _is_done(job):
         return target
@@ -113,7 +113,7 @@ def export_openvino(
 class _Job:
     """What shall be exported, and where to."""
 
-    model_id: str | os.PathLike[str]
+    model: Model
     target: Path
     weight_format: str
     group_size: int | None
@@ -121,17 +121,13 @@ class _Job:
     @property
     def name(self) -> str:
         """The model's name, without the path of a folder."""
-        located = models._locate(self.model_id)
-        if isinstance(located, Path):
-            is_pocket = isinstance(self.model_id, str) and self.model_id.strip() == "pocket"
-            return "pocket" if is_pocket else located.name
-        return located
+        return self.model.title
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
         from local_pipelines._fetch import fetch_model
 
-        return fetch_model(os.fspath(self.model_id))
+        return fetch_model(self.model)
 
 
 # --- before it starts --------------------------------------------------------------------------
@@ -141,12 +137,12 @@ def checked_format(weight_format: object) -> str:
     """Give a format that can be exported, or raise ParameterError."""
     if isinstance(weight_format, str) and weight_format in _BYTES:
         return weight_format
-    near = difflib.get_close_matches(str(weight_format).lower(), _BYTES, n=1) or ["int8"]
+    near = nearest(str(weight_format).lower(), _BYTES) or "int8"
     raise ParameterError(
         tr("{weight_format!r} is none of the formats {names}.").format(
             weight_format=weight_format, names=", ".join(map(repr, _BYTES))
         ),
-        next_step=tr('Write weight_format="{near}".').format(near=near[0]),
+        next_step=tr('Write weight_format="{near}".').format(near=near),
     )
 
 
@@ -223,13 +219,13 @@ def _difference(job: _Job, manifest: dict[str, Any]) -> str:
 
 
 def _is_source(job: _Job, source: dict[str, Any]) -> bool:
-    located = models._locate(job.model_id)
-    if isinstance(located, Path):
-        return "files" in source and is_same_source(source, located)
-    if source.get("model") != located:
+    hub_id = job.model.hub_id
+    if hub_id is None:
+        return "files" in source and is_same_source(source, job.model.folder or Path())
+    if source.get("model") != hub_id:
         return False
     # Offline, or never downloaded here: then the id is all that can be compared.
-    cached = models._cached_folder(located)
+    cached = cached_folder(hub_id)
     return cached is None or _commit(cached) in {"", source.get("revision")}
 
 
@@ -276,7 +272,7 @@ def _need(job: _Job, weights: int, stored: int) -> _Need:
 
 def _check_room(job: _Job, force: bool) -> None:
     """Say with figures that an export cannot end well, before its minutes of work."""
-    facts = models._facts(job.model_id)
+    facts = models.known_facts(job.model)
     if force or facts.weights is None:
         return
     if not facts.weights.floats:
@@ -330,9 +326,9 @@ def _disk_free(target: Path) -> int | None:
 
 
 def _memory_free() -> int:
-    from local_pipelines.devices import _ram
+    from local_pipelines.devices import ram
 
-    return _ram()[1]
+    return ram()[1]
 
 
 # --- the group size of int4 --------------------------------------------------------------------
@@ -341,7 +337,7 @@ def _memory_free() -> int:
 def _choose_group_size(job: _Job, source: Path) -> int | None:
     if job.weight_format != "int4":
         return None
-    widths = _checkpoint_widths(source)
+    widths = _checkpoint_widths(job.model.fetched(source))
     fitting = [size for size in _GROUP_SIZES if all(width % size == 0 for width in widths)]
     if job.group_size is None:
         return fitting[0] if widths and fitting else -1
@@ -360,19 +356,18 @@ def _choose_group_size(job: _Job, source: Path) -> int | None:
     return job.group_size
 
 
-def _checkpoint_widths(source: Path) -> set[int]:
+def _checkpoint_widths(model: Model) -> set[int]:
     """How wide the rows of the layers are that int4 changes: all but embeddings and the last."""
     import json
 
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config = json.loads(((model.folder or Path()) / "config.json").read_text(encoding="utf-8"))
     # These few keep their layers transposed: transformers.pytorch_utils.Conv1D.
     turned = config.get("model_type") in {"gpt2", "openai-gpt", "imagegpt", "clvp"}
     widths = set()
-    for file in _checkpoint.weight_files(source):
-        for name, tensor in _checkpoint._read_header(file).items():
-            shape = tensor["shape"]
-            if len(shape) >= 2 and name.endswith("weight") and not _NOT_INT4.search(name):
-                widths.add(int(shape[-2] if turned else shape[-1]))
+    for name, tensor in model.tensors.items():
+        shape = tensor.shape
+        if len(shape) >= 2 and name.endswith("weight") and not _NOT_INT4.search(name):
+            widths.add(shape[-2] if turned else shape[-1])
     return widths
 
 

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from local_pipelines import _front_end
 from local_pipelines._chat_box import ChatBox, default_questions
-from local_pipelines._messages import capitalised, fragment, mark, sentence, tr
+from local_pipelines._grammar import capitalised, fragment, sentence
+from local_pipelines._messages import mark, tr
 from local_pipelines.errors import CredentialError, DeviceError, ModelError, ParameterError
 
 __all__ = ["ChatBox", "Picker", "chat_box", "device_picker", "model_picker"]
@@ -263,20 +264,19 @@ def model_picker(value: str = "pocket") -> Picker[str]:
     Raises:
         ModelError: `value` cannot be a model's name, or is a folder without a model.
     """
+    from local_pipelines._names import locate
     from local_pipelines.devices import select_device
-    from local_pipelines.models import _cached_weights, _locate, catalogue
+    from local_pipelines.models import catalogue
 
     entry = catalogue().find(value) if isinstance(value, str) else None
     wanted = entry.id if entry else str(value).strip()
-    if wanted != "pocket":
-        _locate(value)
+    model = None if entry else locate(value)
     device = select_device()
     choices = [_model_choice(each.id, device) for each in catalogue()]
     if wanted not in {choice.value for choice in choices}:
-        here = not isinstance(_locate(wanted), str) or _cached_weights(wanted) is not None
         choices.append(
             _model_choice(wanted, device)
-            if here
+            if model and model.place
             else Choice(value=wanted, name=wanted, facts=tr("from the Hub, not downloaded yet"))
         )
     lines = {choice.value: choice for choice in choices}
@@ -291,7 +291,7 @@ def _describe_model(choice: Choice[str]) -> str:
 
 
 def _model_choice(model_id: str, device: Any) -> Choice[str]:
-    from local_pipelines._catalogue import gigabytes
+    from local_pipelines._grammar import gigabytes
     from local_pipelines.models import catalogue, will_it_fit
 
     try:
@@ -312,7 +312,7 @@ def _model_choice(model_id: str, device: Any) -> Choice[str]:
 
 def _obstacle(fit: Any, *, gated: bool) -> str:
     """Why a model cannot be had here, the most stubborn reason first; empty if it can."""
-    from local_pipelines._catalogue import gigabytes
+    from local_pipelines._grammar import gigabytes
     from local_pipelines.credentials import find_token, hub_is_offline
 
     if fit.verdict == "does not fit":
