@@ -185,6 +185,62 @@ def test_the_same_sentence_is_translated_once(course: Course) -> None:
     assert {entry.msgid: entry.msgstr for entry in entries}["Why?"] == "Why? ŵ"
 
 
+def finished(course: Course, domain: str) -> dict[str, str]:
+    """A catalogue's English and translations; empty where one is missing or fuzzy."""
+    entries = polib.pofile(str(course.catalogue("de", domain)))
+    return {each.msgid: each.msgstr if each.translated() else "" for each in entries}
+
+
+def test_a_renamed_lesson_keeps_its_translations(course: Course) -> None:
+    """Under its new name a page says in every language what it said, and what changed is fuzzy."""
+    before = finished(course, "00_first")
+    course.lesson().rename(course.lesson("00_start"))
+    title = "Open in JupyterLab](http://localhost:8888/lab/tree/00_"
+    course.change(course.lesson("00_start"), "title", f"{title}first", f"{title}start")
+    course.change(course.lesson("00_start"), "words", "a *short* memory", "a *very short* memory")
+    course.refresh()
+    after = finished(course, "00_start")
+    (changed,) = after.keys() - before.keys()
+    assert {**after, changed: ""} == {**{text: before[text] for text in after if text != changed},
+                                      changed: ""}  # fmt: skip
+    (entry,) = polib.pofile(str(course.catalogue("de", "00_start"))).fuzzy_entries()
+    assert "a *short* memory" in entry.previous_msgid
+    assert "00_start.ipynb" in course.catalogue("de", "00_start").read_text("utf-8").split("msgid")[0]
+    assert not course.catalogue("de").exists()
+    assert course.page("de", "00_start").is_file()
+
+
+def test_a_cell_carried_to_another_lesson_keeps_its_translations(course: Course) -> None:
+    """Its units are gone from one page and stand, translated, on the other."""
+    first, second = (read_as_stored(course.lesson(name)) for name in ("00_first", "01_second"))
+    (moved,) = (cell for cell in first.cells if cell.id == "words")
+    before = finished(course, "00_first")
+    first.cells.remove(moved)
+    second.cells.append(moved)
+    write(first, course.lesson())
+    write(second, course.lesson("01_second"))
+    course.refresh()
+    assert "Take a token." not in finished(course, "00_first")
+    after = finished(course, "01_second")
+    assert all(after.values())
+    assert after["Take a token."] == before["Take a token."]
+
+
+def test_a_catalogue_without_a_page_is_named(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Translations of a lesson that is gone are kept, and neither check nor stat hides them."""
+    course.change(course.lesson(), "title", "[the next one](01_second.ipynb)", "nothing")
+    course.lesson("01_second").unlink()
+    course.refresh()
+    assert course.catalogue("de", "01_second").is_file()
+    place = "i18n/de/LC_MESSAGES/01_second.po"
+    assert any(f"{place}: [orphan]" in str(fault) for fault in course.faults("de"))
+    monkeypatch.chdir(course.root)
+    assert main(["stat"]) == 0
+    assert f"Without a page: {place}, 2 units." in capsys.readouterr().out
+
+
 def test_a_language_and_a_lesson_name_a_notebook(course: Course) -> None:
     """`execute de/00` and `execute de` find the translated notebooks."""
     page, second = course.page("de"), course.page("de", "01_second")

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from course_kit.pages import read_as_stored
 from course_kit.translate.build import build
-from course_kit.translate.catalogue import entries, extract, gettext, update
+from course_kit.translate.catalogue import entries, extract, gettext, orphans, update
 from course_kit.translate.glossary import Term, faults_in, read_glossary
 from course_kit.translate.languages import Language, find_languages, plural_forms
 from course_kit.translate.links import translated_place
@@ -23,6 +23,9 @@ from course_kit.translate.unit_checks import Entry, find_faults
 from course_kit.translate.weblate import MESSAGES
 
 __all__ = ["Fault", "check"]
+
+
+_ORPHAN = "rename it as its page was renamed, or delete it if the page is gone for good"
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,13 @@ def _language_faults(root: Path, language: Language) -> Iterator[Fault]:
     wrong = faults_in(glossary)
     yield from (Fault(place, f"[glossary] {fault}") for fault in wrong)
     terms = () if wrong else read_glossary(glossary)
-    for source in find_sources(root):
+    sources = find_sources(root)
+    for source in sources:
         yield from _catalogue_faults(language, source, terms)
         yield from _page_faults(language, source)
+    for orphan in orphans(language, sources):
+        text = f"[orphan] no page has this name: {_ORPHAN}"
+        yield Fault(orphan.relative_to(root).as_posix(), text)
 
 
 def _catalogue_faults(

@@ -18,7 +18,7 @@ from course_kit.translate.catalogue import GettextMissingError, extract, update
 from course_kit.translate.checks import check
 from course_kit.translate.languages import add_language, find_languages
 from course_kit.translate.sources import find_sources
-from course_kit.translate.stat import format_table, needs_run, overview
+from course_kit.translate.stat import format_orphans, format_table, needs_run, overview
 
 __all__ = ["main"]
 
@@ -54,7 +54,8 @@ def _check(root: Path, names: Sequence[str]) -> int:
 
 def _stat(root: Path, names: Sequence[str]) -> int:
     states = overview(root)
-    print(format_table([s for s in states if not names or s.language.code in names]))
+    shown = [s for s in states if not names or s.language.code in names]
+    print(format_table(shown) + format_orphans(root))
     return 0
 
 
