@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from course_kit.pages import find_root
+from course_kit.notebooks.pages import find_root
 
 __all__ = ["Fault", "catalogues", "extract", "faults", "main", "template_text", "update"]
 

@@ -13,9 +13,9 @@ import polib
 import pytest
 from nbformat import v4
 
-from course_kit.hygiene import KERNEL
-from course_kit.notebooks import LANGUAGE, write
-from course_kit.pages import find_lessons, read_as_stored
+from course_kit.notebooks.page import KERNEL
+from course_kit.notebooks.execute import LANGUAGE, write
+from course_kit.notebooks.pages import find_lessons, read_as_stored
 from course_kit.translate.build import Progress, build
 from course_kit.translate.catalogue import extract, update
 from course_kit.translate.checks import Fault, check

@@ -11,8 +11,8 @@ import pytest
 from nbformat import v4
 
 from course_kit.bootstrap import lab_steps
-from course_kit.notebooks import find_in_languages, write
-from course_kit.pages import read_as_stored, tags
+from course_kit.notebooks.execute import find_in_languages, write
+from course_kit.notebooks.pages import read_as_stored, tags
 from course_kit.translate import catalogue as catalogue_module
 from course_kit.translate.build import KIT, MARK
 from course_kit.translate.catalogue import GettextMissingError, update

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from nbformat import v4
 
-from course_kit.notebooks import write
-from course_kit.pages import read_as_stored
+from course_kit.notebooks.execute import write
+from course_kit.notebooks.pages import read_as_stored
 from course_kit.translate.build import KIT
 from course_kit.translate.languages import Language
 from course_kit.translate.parity import anchors

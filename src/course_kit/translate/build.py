@@ -13,8 +13,8 @@ from urllib.parse import quote, unquote
 
 import nbformat
 
-from course_kit.notebooks import write
-from course_kit.pages import find_lessons, read_as_stored, tags
+from course_kit.notebooks.execute import write
+from course_kit.notebooks.pages import find_lessons, read_as_stored, tags
 from course_kit.translate.blocks import LANGUAGE_LINE, heading_slugs
 from course_kit.translate.catalogue import translations
 from course_kit.translate.code import LANGUAGE_CALL, parse

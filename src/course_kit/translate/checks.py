@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from course_kit.pages import read_as_stored
+from course_kit.notebooks.pages import read_as_stored
 from course_kit.translate.build import build
 from course_kit.translate.catalogue import entries, extract, gettext, orphans, update
 from course_kit.translate.glossary import Term, faults_in, read_glossary

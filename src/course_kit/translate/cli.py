@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_kit.pages import find_root
+from course_kit.notebooks.pages import find_root
 from course_kit.translate.build import build, build_page, language_line, progress
 from course_kit.translate.catalogue import GettextMissingError, extract, update
 from course_kit.translate.checks import check

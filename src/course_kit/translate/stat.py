@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from course_kit.pages import read_as_stored
+from course_kit.notebooks.pages import read_as_stored
 from course_kit.translate.build import LEAST_SHARE, Progress, progress
 from course_kit.translate.catalogue import orphans, translations
 from course_kit.translate.languages import find_languages
