@@ -24,13 +24,9 @@ COMMANDS = {
     ),
     "train": ("course_kit.pocket_model.train", "train the pocket model"),
     "table": ("course_kit.pocket_model.table", "show the pocket model's exact-answer table"),
-    "messages": (
-        "course_kit.messages",
-        "collect the package's messages, merge and check their translations",
-    ),
     "translations": (
         "course_kit.translate.cli",
-        "bring the translated pages up to date, check and count them",
+        "bring pages and messages up to date in all languages, check and count them",
     ),
     "freeze": ("course_kit.freeze", "write the exact versions of this environment"),
 }

@@ -13,9 +13,10 @@ from nbformat import v4
 from course_kit.bootstrap import lab_steps
 from course_kit.notebooks.execute import find_in_languages, write
 from course_kit.notebooks.pages import read_as_stored, tags
-from course_kit.translate import catalogue as catalogue_module
-from course_kit.translate.build import KIT, MARK
-from course_kit.translate.catalogue import GettextMissingError, update
+from course_kit.translate import gettext as gettext_module
+from course_kit.translate.page import KIT, MARK
+from course_kit.translate.catalogue import extract, update
+from course_kit.translate.gettext import GettextMissingError
 from course_kit.translate.cli import main
 from course_kit.translate.languages import add_language, find_languages, plural_forms
 
@@ -170,8 +171,8 @@ def test_missing_gettext_says_how_to_get_it(
     empty_course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without msgmerge the error names the command for each system."""
-    monkeypatch.setattr(catalogue_module.shutil, "which", lambda name: None)
-    catalogue_module.extract(empty_course.root)
+    monkeypatch.setattr(gettext_module.shutil, "which", lambda name: None)
+    extract(empty_course.root)
     add_language(empty_course.root, "de")
     with pytest.raises(GettextMissingError, match=r"msgmerge .*apt install.*brew .*Windows"):
         update(empty_course.root)
@@ -273,3 +274,27 @@ def test_the_commands_do_what_they_say(
     course.put("de", "Why?", "`Why?`")
     assert main(["check", "de", "--timing"]) == 1
     assert "[code]" in capsys.readouterr().out
+
+
+def test_one_command_is_for_pages_and_messages(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A language that is added gets the package's catalogue, too, which is merged and counted."""
+    package = course.root / "src/local_pipelines"
+    (package / "locale").mkdir(parents=True)
+    (package / "hub.py").write_text('tr("Wait for the Hub.")\n')
+    monkeypatch.chdir(course.root)
+    assert main(["add", "de"]) == 0
+    path = package / "locale/de/LC_MESSAGES/local_pipelines.po"
+    path.write_text(path.read_text("utf-8").replace('msgstr ""\n', 'msgstr "Warte."\n')
+                    .replace('msgstr "Warte."\n', 'msgstr ""\n', 1), "utf-8")  # fmt: skip
+    assert main([]) == 0
+    assert "Messages of the package, de: 1 of 1." in capsys.readouterr().out
+    assert main(["check"]) == 0
+    (package / "hub.py").write_text('tr("Wait for the Hub, please.")\n')
+    assert main(["check"]) == 1
+    assert "local_pipelines.pot: [stale]" in capsys.readouterr().out
+    assert main([]) == 0
+    assert "Messages of the package, de: 0 of 1." in capsys.readouterr().out
+    assert '#| msgid "Wait for the Hub."' in path.read_text("utf-8")
+    assert main(["check"]) == 0  # a language that is only begun is not blamed for what it lacks

@@ -11,7 +11,7 @@ from nbformat import v4
 
 from course_kit.notebooks.execute import write
 from course_kit.notebooks.pages import read_as_stored
-from course_kit.translate.build import KIT
+from course_kit.translate.page import KIT
 from course_kit.translate.languages import Language
 from course_kit.translate.parity import anchors
 from course_kit.translate.unit_checks import Entry, find_faults

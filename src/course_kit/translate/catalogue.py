@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import polib
 
+from course_kit.translate.gettext import gettext, merge
 from course_kit.translate.languages import Language, find_languages, plural_forms
 from course_kit.translate.sources import Source, find_sources
 from course_kit.translate.weblate import components
 
-__all__ = [
-    "GettextMissingError",
-    "extract",
-    "gettext",
-    "orphans",
-    "template",
-    "translations",
-    "update",
-]
-
-_INSTALL = (
-    "install GNU gettext: `sudo apt install gettext` (Debian, Ubuntu), `brew install gettext` "
-    "(macOS), `choco install gettext` (Windows) or `conda install -c conda-forge gettext` (conda)"
-)
-
-
-class GettextMissingError(RuntimeError):
-    """A program of GNU gettext is not on this machine; the message says how to get it."""
-
-
-def gettext(program: str, *words: str | Path) -> str:
-    """Run one of gettext's programs.
-
-    Args:
-        program: Its name.
-        words: Its arguments.
-
-    Returns:
-        What it said.
-
-    Raises:
-        GettextMissingError: It is not installed.
-        subprocess.CalledProcessError: It failed; `stderr` says why.
-    """
-    found = shutil.which(program)
-    if found is None:
-        raise GettextMissingError(f"{program} was not found; {_INSTALL}.")
-    done = subprocess.run(
-        [found, *map(str, words)], check=True, capture_output=True, text=True, encoding="utf-8"
-    )
-    return done.stdout + done.stderr
+__all__ = ["begin", "entries", "extract", "orphans", "template", "translations", "update"]
 
 
 def template(source: Source) -> Path:
@@ -158,14 +117,11 @@ def _memory(language: Language, sources: list[Source]) -> dict[str, str]:
 def _merge(language: Language, source: Source, sources: list[Source]) -> None:
     path = language.catalogue(source.domain)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _begin(path, language, source, orphans(language, sources))
-    gettext("msgmerge", "--quiet", "--update", "--backup=none", "--previous", "--no-wrap",
-            path, template(source))  # fmt: skip
-    gettext("msgattrib", "--no-obsolete", "--no-wrap", "--output-file", path, path)
+        _begin_page(path, language, source, orphans(language, sources))
+    merge(path, template(source))
 
 
-def _begin(path: Path, language: Language, source: Source, old: list[Path]) -> None:
+def _begin_page(path: Path, language: Language, source: Source, old: list[Path]) -> None:
     """Begin a catalogue: with that of the page's old name, if more than half of it fits."""
     units = {unit.text for _, unit in source.units()}
     catalogue = polib.POFile(wrapwidth=0)
@@ -175,11 +131,22 @@ def _begin(path: Path, language: Language, source: Source, old: list[Path]) -> N
             catalogue = polib.pofile(str(orphan), wrapwidth=0)
             orphan.unlink()
             break
-    catalogue.header = f"{source.place} in {language.name}."
-    catalogue.metadata = _metadata() | {
-        "Language": language.code,
-        "Plural-Forms": plural_forms(language.code),
-    }
+    begin(path, language.code, f"{source.place} in {language.name}.", catalogue)
+
+
+def begin(path: Path, code: str, title: str, catalogue: polib.POFile | None = None) -> None:
+    """Write a catalogue under a language's header.
+
+    Args:
+        path: The file.
+        code: The language.
+        title: What it is, for its first line.
+        catalogue: Its entries; none yet if not given.
+    """
+    catalogue = polib.POFile(wrapwidth=0) if catalogue is None else catalogue
+    catalogue.header = title
+    catalogue.metadata = _metadata() | {"Language": code, "Plural-Forms": plural_forms(code)}
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(catalogue) + "\n", encoding="utf-8", newline="\n")
 
 

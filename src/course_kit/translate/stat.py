@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from course_kit.notebooks.pages import read_as_stored
-from course_kit.translate.build import LEAST_SHARE, Progress, progress
 from course_kit.translate.catalogue import orphans, translations
 from course_kit.translate.languages import find_languages
+from course_kit.translate.progress import LEAST_PER_CENT, Progress, progress
 from course_kit.translate.sources import find_sources
 
 __all__ = ["format_orphans", "format_table", "needs_run", "overview"]
@@ -54,11 +54,11 @@ def format_table(states: list[Progress]) -> str:
 
 
 def _describe(state: Progress) -> str:
-    notes = [f"{state.share} %"]
+    notes = [f"{state.per_cent} %"]
     if state.fuzzy:
         notes.append(f"{state.fuzzy} fuzzy")
     if not state.is_published:
-        notes.append(f"not published (< {LEAST_SHARE} %)")
+        notes.append(f"not published (< {LEAST_PER_CENT} %)")
     elif not state.page.is_file():
         notes.append("not built")
     elif needs_run(state):
