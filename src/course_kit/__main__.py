@@ -11,20 +11,22 @@ from collections.abc import Sequence
 # Each sub-command is a module with a `main(argv) -> int`, imported only when it is asked for.
 COMMANDS = {
     "run": (
-        "course_kit.runner",
+        "course_kit.notebooks.run",
         "run the notebooks into build/run/, with other parameters if asked",
     ),
-    "execute": ("course_kit.notebooks", "run the notebooks in place and store clean outputs"),
-    "check": ("course_kit.hygiene", "check every notebook against the course's hygiene rules"),
+    "execute": (
+        "course_kit.notebooks.execute",
+        "run the notebooks in place and store clean outputs",
+    ),
+    "check": (
+        "course_kit.notebooks.check",
+        "check every notebook against the course's hygiene rules",
+    ),
     "train": ("course_kit.pocket_model.train", "train the pocket model"),
     "table": ("course_kit.pocket_model.table", "show the pocket model's exact-answer table"),
-    "messages": (
-        "course_kit.messages",
-        "collect the package's messages, merge and check their translations",
-    ),
     "translations": (
         "course_kit.translate.cli",
-        "bring the translated pages up to date, check and count them",
+        "bring pages and messages up to date in all languages, check and count them",
     ),
     "freeze": ("course_kit.freeze", "write the exact versions of this environment"),
 }
@@ -60,6 +62,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = importlib.import_module(COMMANDS[choice.command][0])
         return int(command.main(choice.arguments) or 0)
+    except ModuleNotFoundError as error:
+        print(
+            f"`course_kit {choice.command}` needs the package {error.name}, which is not installed:"
+            ' `make install` installs what a maintainer needs, `pip install -e ".[lab,test]"` too.',
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         return 130
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import json
 import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +27,8 @@ __all__ = ["AnswerFile", "FilePrompt", "PromptSource"]
 _DEFAULT_COLUMN = "prompt"
 _LONGEST_FIELD = 1 << 24  # characters; the csv module's own limit is 131,072
 _LONE = re.compile("[\ud800-\udfff]")  # what bytes that are no UTF-8 are read as
+_LOCKED_BYTE = (1 << 31) - 2  # behind the end: Windows lets nobody else read what is locked
+_TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -144,7 +148,7 @@ class AnswerFile:
         path: The file; if it is there, it is gone on with.
 
     Raises:
-        PromptFileError: It cannot be written, or it is some other file.
+        PromptFileError: It cannot be written, it is some other file, or somebody writes it now.
     """
 
     def __init__(self, path: Path) -> None:
@@ -152,7 +156,14 @@ class AnswerFile:
         self.answered = self.failed = 0
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = path.open("r+b" if path.exists() else "w+b")
+            self._stream = _opened(path)
+            if not _locked(self._stream):
+                self._stream.close()
+                raise PromptFileError(
+                    tr("Another call of answer_file is writing {file}.").format(file=path.name),
+                    tr("Two at a time would spoil each other's answers."),
+                    tr("Wait until that one is done or stop it, or give another target."),
+                )
 
     @property
     def rows(self) -> int:
@@ -172,6 +183,8 @@ class AnswerFile:
             for line in self._stream:
                 row = _parsed(line)
                 if not line.endswith(b"\n"):  # the process ended in the middle of writing it
+                    if not self.rows and not _is_begun(line):
+                        raise self._foreign()
                     break
                 if row is None or row["index"] != self.rows:
                     raise self._foreign()
@@ -188,8 +201,24 @@ class AnswerFile:
             self._stream.write(text.encode("utf-8", "replace"))
             self._stream.flush()
             os.fsync(self._stream.fileno())
+            self._check_in_place()
         for row in rows:
             self._count(row)
+
+    def _check_in_place(self) -> None:
+        """Notice that the file was deleted or replaced: what is written then is nowhere."""
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno())):
+                return
+        except FileNotFoundError:
+            pass
+        raise PromptFileError(
+            tr("{file} was deleted or replaced while answers were written to it.").format(
+                file=self.path.name
+            ),
+            tr("Another program did it; one that syncs folders may have."),
+            tr("Call answer_file again, with a target in a folder that is not synced."),
+        )
 
     def _count(self, row: dict[str, Any]) -> None:
         self.failed += "error" in row
@@ -217,6 +246,43 @@ def _checked(prompt: FilePrompt) -> FilePrompt:
         return prompt
     error = prompt.error or tr("The prompt is not valid UTF-8.")
     return FilePrompt(_LONE.sub("\ufffd", prompt.text), error)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    try:
+        return path.open("x+b")
+    except FileExistsError:
+        return path.open("r+b")
+
+
+def _locked(stream: IO[bytes]) -> bool:
+    """Lock a file for this process, or tell that another one has. The lock ends with the stream."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            stream.seek(_LOCKED_BYTE)
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+            stream.seek(0)
+        else:
+            import fcntl
+
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        # Some network file systems have no locks. A lock file in their place would outlive a
+        # process that was killed, and keep the file from being gone on with.
+        return error.errno not in _TAKEN
+    return True
+
+
+def _is_begun(line: bytes) -> bool:
+    """Tell whether a piece of a line is the beginning of the first row.
+
+    >>> _is_begun(b'{"ind'), _is_begun(b'{"index": 0, "prompt": "What'), _is_begun(b'{"mine": 1}')
+    (True, True, False)
+    """
+    first = b'{"index": 0, "prompt": '
+    return line.startswith(first) or first.startswith(line)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from local_pipelines._local_llm import checked_size
 from local_pipelines._messages import ntr, tr
 from local_pipelines._progress import progress_bar, somebody_looks
 from local_pipelines._prompt_files import AnswerFile, FilePrompt, PromptSource
+from local_pipelines._whole_numbers import checked_whole
 from local_pipelines.errors import ParameterError, PromptFileError
 
 __all__ = ["FileReport", "Interrupted", "answer_file"]
@@ -104,7 +104,8 @@ def answer_file(
         How many prompts were answered.
 
     Raises:
-        PromptFileError: A file cannot be read or written, or has changed.
+        PromptFileError: A file cannot be read or written, has changed, or is being answered by
+            another call.
         ParameterError: An argument cannot work.
         KeyboardInterrupt: It was interrupted; what was answered is kept.
     """
@@ -115,7 +116,7 @@ def answer_file(
             tr("answer_file takes what has LangChain's method batch."),
             tr("Give a model or a chain, such as prompt | llm."),
         )
-    checked_size(batch_size)
+    checked_whole("batch_size", batch_size, low=1, example=64)
     prompts = PromptSource(Path(source), column)
     _check_apart(Path(source), Path(target))
     total = sum(1 for _ in prompts)
@@ -140,7 +141,9 @@ _Numbered = tuple[int, FilePrompt]
 
 
 def _check_apart(source: Path, target: Path) -> None:
-    if source.resolve() == target.resolve() or (target.exists() and source.samefile(target)):
+    # realpath, as Path.resolve() raises where links lead in a circle.
+    same = os.path.realpath(source) == os.path.realpath(target)
+    if same or (target.exists() and source.samefile(target)):
         raise ParameterError(
             tr("source and target are the same file, {file}.").format(file=source.name),
             tr("The answers would overwrite the prompts."),
@@ -192,13 +195,16 @@ def _row(index: int, prompt: FilePrompt, output: Any) -> dict[str, Any]:
 
 
 def _storable(output: Any) -> Any:
-    """An answer as JSON can keep it: of a message, its text."""
+    """An answer as JSON can keep it: of a message, its text; of NaN, its name.
+
+    >>> _storable({"score": float("nan"), "words": ("a", "b")})
+    {'score': 'NaN', 'words': ['a', 'b']}
+    """
     output = getattr(output, "content", output)
     try:
-        json.dumps(output)
-    except (TypeError, ValueError):
+        return json.loads(json.dumps(output), parse_constant=str)
+    except (TypeError, ValueError, RecursionError):
         return str(output)
-    return output
 
 
 class _Asking:

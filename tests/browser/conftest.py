@@ -19,7 +19,7 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from course_kit.kernels import clean_environment
+from course_kit.notebooks.kernels import clean_environment
 
 TOKEN = "only-for-these-tests"
 SECONDS = 120  # for a start or a cell, on a busy machine

@@ -594,7 +594,7 @@ def write_notebook(path: Path, *sources: str) -> Path:
 @pytest.mark.parametrize("way", ["environment, wrapped", ".env, wrapped", "token file"])
 def test_an_executed_notebook_holds_no_token(way: str) -> None:
     """Run with papermill, with all variables in its tracebacks and all logs, it tells nothing."""
-    from course_kit import runner
+    from course_kit.notebooks import executor, run
 
     seen = Seen()
     with pytest.MonkeyPatch.context() as patch, desk(patch) as folder, PracticeHub() as hub:
@@ -609,9 +609,9 @@ def test_an_executed_notebook_holds_no_token(way: str) -> None:
             plant(way, folder, patch)
             for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
                 patch.setenv(name, f"http://127.0.0.1:{elsewhere.getsockname()[1]}")
-            environment = runner.kernel_environment({}, online=True)
+            environment = run.kernel_environment({}, online=True)
             values = {"MODEL_ID": "pocket"}
-            outcome = runner.run_notebook(
+            outcome = executor.run_notebook(
                 notebook, output, values=values, timeout=120, environment=environment
             )
             with pytest.raises(BlockingIOError):  # nobody has come
@@ -630,7 +630,7 @@ def test_an_executed_notebook_holds_no_token(way: str) -> None:
 @pytest.mark.slow
 def test_a_stored_notebook_has_no_token_to_tell() -> None:
     """The clean room in which stored outputs are made has neither variables nor files with one."""
-    from course_kit.notebooks import execute
+    from course_kit.notebooks.execute import execute
 
     with pytest.MonkeyPatch.context() as patch, desk(patch) as folder:
         patch.setenv("HF_HOME", str(folder / "home/hf"))
@@ -665,15 +665,15 @@ def test_the_runner_takes_no_token_as_a_parameter(
     name: str, value: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Parameters end up in the executed notebook, so the run does not even begin."""
-    from course_kit import runner
+    from course_kit.notebooks import executor, run
 
     notebook = write_notebook(tmp_path / "00_lesson.ipynb", "print(MODEL_ID)")
     output = tmp_path / "out"
-    assert runner.main([str(notebook), "-p", name, value, "--output", str(output)]) == 2
+    assert run.main([str(notebook), "-p", name, value, "--output", str(output)]) == 2
     printed = "".join(capfd.readouterr())
     assert printed.startswith(f"{name} looks like a token")
     assert printed.count("\n") == 1
-    outcome = runner.run_notebook(notebook, output / notebook.name, values={name: value})
+    outcome = executor.run_notebook(notebook, output / notebook.name, values={name: value})
     assert f"{name} looks like a token" in outcome.error
     printed += "".join(capfd.readouterr()) + outcome.error
     assert value.strip() not in printed
@@ -690,9 +690,9 @@ def test_the_runner_takes_no_token_as_a_parameter(
 )
 def test_the_runner_takes_what_only_sounds_like_a_token(name: str, value: object) -> None:
     """Numbers of tokens and names of models are parameters like others."""
-    from course_kit import runner
+    from course_kit.notebooks import executor
 
-    runner.check_secrets({name: value})
+    executor.check_secrets({name: value})
 
 
 def test_the_check_finds_a_token_that_papermill_has_stored() -> None:
@@ -700,7 +700,8 @@ def test_the_check_finds_a_token_that_papermill_has_stored() -> None:
     from nbformat import v4
     from papermill.parameterize import parameterize_notebook
 
-    from course_kit.hygiene import Page, no_tokens
+    from course_kit.notebooks.output_rules import no_tokens
+    from course_kit.notebooks.page import Page
 
     secret = "hf_" + "Z" * 34
     empty = v4.new_notebook(metadata={"papermill": {}})

@@ -13,12 +13,13 @@ import polib
 import pytest
 from nbformat import v4
 
-from course_kit.hygiene import KERNEL
-from course_kit.notebooks import LANGUAGE, write
-from course_kit.pages import find_lessons, read_as_stored
-from course_kit.translate.build import Progress, build
+from course_kit.notebooks.page import KERNEL
+from course_kit.notebooks.execute import LANGUAGE, write
+from course_kit.notebooks.pages import find_lessons, read_as_stored
+from course_kit.translate.build import build
+from course_kit.translate.progress import Progress
 from course_kit.translate.catalogue import extract, update
-from course_kit.translate.checks import Fault, check
+from course_kit.translate.checks import TranslationFault, check
 from course_kit.translate.languages import add_language
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +169,7 @@ class Course:
     def source(self, path: Path, cell: str) -> str:
         return next(str(one.source) for one in read_as_stored(path).cells if one.id == cell)
 
-    def faults(self, *languages: str) -> list[Fault]:
+    def faults(self, *languages: str) -> list[TranslationFault]:
         return check(self.root, languages)
 
 

@@ -11,11 +11,12 @@ import pytest
 from nbformat import v4
 
 from course_kit.bootstrap import lab_steps
-from course_kit.notebooks import find_in_languages, write
-from course_kit.pages import read_as_stored, tags
-from course_kit.translate import catalogue as catalogue_module
-from course_kit.translate.build import KIT, MARK
-from course_kit.translate.catalogue import GettextMissingError, update
+from course_kit.notebooks.execute import find_in_languages, write
+from course_kit.notebooks.pages import read_as_stored, tags
+from course_kit.translate import gettext as gettext_module
+from course_kit.translate.page import KIT, MARK
+from course_kit.translate.catalogue import extract, update
+from course_kit.translate.gettext import GettextMissingError
 from course_kit.translate.cli import main
 from course_kit.translate.languages import add_language, find_languages, plural_forms
 
@@ -170,8 +171,8 @@ def test_missing_gettext_says_how_to_get_it(
     empty_course: Course, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without msgmerge the error names the command for each system."""
-    monkeypatch.setattr(catalogue_module.shutil, "which", lambda name: None)
-    catalogue_module.extract(empty_course.root)
+    monkeypatch.setattr(gettext_module.shutil, "which", lambda name: None)
+    extract(empty_course.root)
     add_language(empty_course.root, "de")
     with pytest.raises(GettextMissingError, match=r"msgmerge .*apt install.*brew .*Windows"):
         update(empty_course.root)
@@ -183,6 +184,62 @@ def test_the_same_sentence_is_translated_once(course: Course) -> None:
     course.refresh()
     entries = polib.pofile(str(course.catalogue("de", "01_second")))
     assert {entry.msgid: entry.msgstr for entry in entries}["Why?"] == "Why? ŵ"
+
+
+def finished(course: Course, domain: str) -> dict[str, str]:
+    """A catalogue's English and translations; empty where one is missing or fuzzy."""
+    entries = polib.pofile(str(course.catalogue("de", domain)))
+    return {each.msgid: each.msgstr if each.translated() else "" for each in entries}
+
+
+def test_a_renamed_lesson_keeps_its_translations(course: Course) -> None:
+    """Under its new name a page says in every language what it said, and what changed is fuzzy."""
+    before = finished(course, "00_first")
+    course.lesson().rename(course.lesson("00_start"))
+    title = "Open in JupyterLab](http://localhost:8888/lab/tree/00_"
+    course.change(course.lesson("00_start"), "title", f"{title}first", f"{title}start")
+    course.change(course.lesson("00_start"), "words", "a *short* memory", "a *very short* memory")
+    course.refresh()
+    after = finished(course, "00_start")
+    (changed,) = after.keys() - before.keys()
+    assert {**after, changed: ""} == {**{text: before[text] for text in after if text != changed},
+                                      changed: ""}  # fmt: skip
+    (entry,) = polib.pofile(str(course.catalogue("de", "00_start"))).fuzzy_entries()
+    assert "a *short* memory" in entry.previous_msgid
+    assert "00_start.ipynb" in course.catalogue("de", "00_start").read_text("utf-8").split("msgid")[0]
+    assert not course.catalogue("de").exists()
+    assert course.page("de", "00_start").is_file()
+
+
+def test_a_cell_carried_to_another_lesson_keeps_its_translations(course: Course) -> None:
+    """Its units are gone from one page and stand, translated, on the other."""
+    first, second = (read_as_stored(course.lesson(name)) for name in ("00_first", "01_second"))
+    (moved,) = (cell for cell in first.cells if cell.id == "words")
+    before = finished(course, "00_first")
+    first.cells.remove(moved)
+    second.cells.append(moved)
+    write(first, course.lesson())
+    write(second, course.lesson("01_second"))
+    course.refresh()
+    assert "Take a token." not in finished(course, "00_first")
+    after = finished(course, "01_second")
+    assert all(after.values())
+    assert after["Take a token."] == before["Take a token."]
+
+
+def test_a_catalogue_without_a_page_is_named(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Translations of a lesson that is gone are kept, and neither check nor stat hides them."""
+    course.change(course.lesson(), "title", "[the next one](01_second.ipynb)", "nothing")
+    course.lesson("01_second").unlink()
+    course.refresh()
+    assert course.catalogue("de", "01_second").is_file()
+    place = "i18n/de/LC_MESSAGES/01_second.po"
+    assert any(f"{place}: [orphan]" in str(fault) for fault in course.faults("de"))
+    monkeypatch.chdir(course.root)
+    assert main(["stat"]) == 0
+    assert f"Without a page: {place}, 2 units." in capsys.readouterr().out
 
 
 def test_a_language_and_a_lesson_name_a_notebook(course: Course) -> None:
@@ -217,3 +274,27 @@ def test_the_commands_do_what_they_say(
     course.put("de", "Why?", "`Why?`")
     assert main(["check", "de", "--timing"]) == 1
     assert "[code]" in capsys.readouterr().out
+
+
+def test_one_command_is_for_pages_and_messages(
+    course: Course, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A language that is added gets the package's catalogue, too, which is merged and counted."""
+    package = course.root / "src/local_pipelines"
+    (package / "locale").mkdir(parents=True)
+    (package / "hub.py").write_text('tr("Wait for the Hub.")\n')
+    monkeypatch.chdir(course.root)
+    assert main(["add", "de"]) == 0
+    path = package / "locale/de/LC_MESSAGES/local_pipelines.po"
+    path.write_text(path.read_text("utf-8").replace('msgstr ""\n', 'msgstr "Warte."\n')
+                    .replace('msgstr "Warte."\n', 'msgstr ""\n', 1), "utf-8")  # fmt: skip
+    assert main([]) == 0
+    assert "Messages of the package, de: 1 of 1." in capsys.readouterr().out
+    assert main(["check"]) == 0
+    (package / "hub.py").write_text('tr("Wait for the Hub, please.")\n')
+    assert main(["check"]) == 1
+    assert "local_pipelines.pot: [stale]" in capsys.readouterr().out
+    assert main([]) == 0
+    assert "Messages of the package, de: 0 of 1." in capsys.readouterr().out
+    assert '#| msgid "Wait for the Hub."' in path.read_text("utf-8")
+    assert main(["check"]) == 0  # a language that is only begun is not blamed for what it lacks

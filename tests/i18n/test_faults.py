@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from nbformat import v4
 
-from course_kit.notebooks import write
-from course_kit.pages import read_as_stored
-from course_kit.translate.build import KIT
+from course_kit.notebooks.execute import write
+from course_kit.notebooks.pages import read_as_stored
+from course_kit.translate.page import KIT
+from course_kit.translate.languages import Language
+from course_kit.translate.parity import anchors
+from course_kit.translate.unit_checks import Entry, find_faults
 
 Course = Any  # the fixture of conftest.py
 Plant = Callable[[Course], None]
@@ -89,6 +94,8 @@ FAULTS: dict[str, tuple[str, Plant]] = {
     "a placeholder is lost": (
         "[placeholders]", says("What is the capital", "Wie heißt die Hauptstadt?")),
     "spaces at an end of a string": ("[ends]", says("The number:", "Die Zahl: ")),
+    "spaces at an end of a formatted string": (
+        "[ends]", says("What is the capital", "Wie heißt die Hauptstadt von {name}? ")),
     "a line break within a block": ("[lines]", says("The first point", "Der erste\nPunkt `a|b`;")),
     "a term of the glossary is not used": (
         "[glossary]", glossary("token\tMarke\t\t\n")),
@@ -151,6 +158,30 @@ def test_a_language_has_its_own_rules(course: Course, code: str, text: str, kind
     course.put(code, "The model has", text)
     found = [str(fault) for fault in course.faults(code)]
     assert any(kind in fault for fault in found) if kind else found == []
+
+
+def faults_of(english: str, text: str) -> list[str]:
+    """What is wrong with a paragraph's Chinese translation."""
+    language = Language("zh_CN", Path(), "中文")
+    return find_faults(Entry(language, frozenset({"paragraph"}), english, text))
+
+
+def test_asterisks_that_are_shown_are_told_beside_the_lost_bold() -> None:
+    """The sentence says how to mend it, also where the English has bold words of its own."""
+    found = faults_of("**Important:** text", "**重要：**文字")
+    assert any("`**` is shown as it is" in fault for fault in found), found
+
+
+def test_spaces_beside_markup_are_a_matter_of_taste() -> None:
+    """autocorrect would put one behind the bracket; that alone is no fault."""
+    assert faults_of("It (`run()`) is called.", "它(`run()`)被调用。") == []
+
+
+def test_a_link_may_lead_to_an_anchor_of_html() -> None:
+    """`<a id=…>` is as good a place as a heading."""
+    texts = ('<a id="x"></a>', "[y](#x)", "[z](#nowhere)")
+    (fault,) = anchors(v4.new_notebook(cells=[v4.new_markdown_cell(text) for text in texts]))
+    assert "#nowhere" in fault
 
 
 def test_inflected_forms_are_the_glossarys(course: Course) -> None:

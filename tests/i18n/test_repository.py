@@ -10,9 +10,9 @@ from typing import Any
 import polib
 import pytest
 
-from course_kit.notebooks import execute, write
-from course_kit.pages import read_as_stored
-from course_kit.translate.build import MARK
+from course_kit.notebooks.execute import execute, write
+from course_kit.notebooks.pages import read_as_stored
+from course_kit.translate.page import MARK
 from course_kit.translate.checks import check
 from course_kit.translate.cli import main
 from course_kit.translate.glossary import faults_in, read_glossary

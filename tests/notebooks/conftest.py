@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from nbval import plugin
 
-from course_kit.kernels import CleanRoom, clean_room
-from course_kit.runner import Outcome, run_notebook
+from course_kit.notebooks.executor import Outcome, run_notebook
+from course_kit.notebooks.kernels import CleanRoom, clean_room
 
 ROOT = Path(__file__).parents[2]
 CELL_SECONDS = 300

@@ -13,10 +13,18 @@ import nbformat
 import pytest
 from nbformat import v4
 
-from course_kit.hygiene import Page, check, find_faults, no_stderr, only_wanted_errors
-from course_kit.kernels import CleanRoom, clean_room
-from course_kit.pages import code_cells, find_all_lessons, find_lessons, parameters, read_as_stored
-from course_kit.runner import Outcome
+from course_kit.notebooks.check import check, find_faults
+from course_kit.notebooks.executor import Outcome
+from course_kit.notebooks.kernels import CleanRoom, clean_room
+from course_kit.notebooks.output_rules import no_stderr, only_wanted_errors
+from course_kit.notebooks.page import Page
+from course_kit.notebooks.pages import (
+    code_cells,
+    find_all_lessons,
+    find_lessons,
+    parameters,
+    read_as_stored,
+)
 
 ROOT = Path(__file__).parents[2]
 LESSONS = find_lessons(ROOT / "notebooks")

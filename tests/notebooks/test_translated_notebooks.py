@@ -9,9 +9,11 @@ from typing import Any
 import nbformat
 import pytest
 
-from course_kit.hygiene import Page, find_faults, no_stderr, only_wanted_errors
-from course_kit.pages import find_all_lessons, read_as_stored
-from course_kit.runner import Outcome
+from course_kit.notebooks.check import find_faults
+from course_kit.notebooks.executor import Outcome
+from course_kit.notebooks.output_rules import no_stderr, only_wanted_errors
+from course_kit.notebooks.page import Page
+from course_kit.notebooks.pages import find_all_lessons, read_as_stored
 
 ROOT = Path(__file__).parents[2]
 PAGES = [path for path in find_all_lessons(ROOT) if "i18n" in path.relative_to(ROOT).parts]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import sys
 import tracemalloc
@@ -65,6 +67,7 @@ class TestSources:
             {"index": n, "prompt": f"prompt {n}", "answer": f"PROMPT {n}"} for n in range(10)
         ]
         assert (report.prompts, report.answered, report.failed, report.resumed) == (10, 10, 0, 0)
+        assert 0 <= report.seconds < 60
         assert [len(call) for call in scripted.script.calls] == [4, 4, 2]
 
     @pytest.mark.parametrize(
@@ -109,6 +112,20 @@ class TestSources:
         """A chain without a parser at its end works too."""
         answer_file(RunnableLambda(lambda text: AIMessage(text[::-1])), source, target)
         assert rows_of(target)[0]["answer"] == "0 tpmorp"
+
+    def test_each_row_is_json_whatever_the_answer(self, source: Path, target: Path) -> None:
+        """NaN, an answer that contains itself and one of any class are kept as text."""
+        circle: list[Any] = []
+        circle.append(circle)
+        answers = iter([math.nan, {"score": -math.inf}, circle, source, *range(6)])
+        answer_file(RunnableLambda(lambda _: next(answers)), source, target, batch_size=1)
+
+        def no_json(constant: str) -> None:
+            raise AssertionError(constant)
+
+        lines = target.read_text(encoding="utf-8").splitlines()
+        kept = [json.loads(line, parse_constant=no_json)["answer"] for line in lines]
+        assert kept[:5] == ["NaN", {"score": "-Infinity"}, "[[...]]", str(source), 0]
 
 
 class TestGoingOn:
@@ -186,12 +203,80 @@ class TestGoingOn:
             answer_file(Chain(), source, target)
         assert target.read_bytes() == before
 
-    def test_a_target_that_is_something_else_is_refused(self, source: Path, target: Path) -> None:
-        """Somebody's own file is not written to."""
-        target.write_text('{"mine": 1}\n')
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b'{"mine": 1}\n',
+            b'{"mine": 1}',
+            b"\x89PNG\r" + bytes(1000),
+            b'{"index": 0, "prompts": 3}',
+            b'{"prompt": "prompt 0", "answer": "b"}\n',
+        ],
+        ids=["a line", "no line end", "no text", "nearly ours", "rows without a number"],
+    )
+    def test_a_target_that_is_something_else_is_refused(
+        self, source: Path, target: Path, content: bytes
+    ) -> None:
+        """Somebody's own file is not written to, whether its last line is ended or not."""
+        target.write_bytes(content)
         with pytest.raises(PromptFileError, match="Line 1 is not what answer_file writes"):
             answer_file(Chain(), source, target)
-        assert target.read_text() == '{"mine": 1}\n'
+        assert target.read_bytes() == content
+
+    @pytest.mark.parametrize("length", [0, 1, 9, 23, 40])
+    def test_a_first_line_that_was_never_finished_is_written_anew(
+        self, source: Path, target: Path, length: int
+    ) -> None:
+        """A process that died within its first row leaves a file that can be gone on with."""
+        answer_file(Chain(), source, target)
+        whole = target.read_bytes()
+        target.write_bytes(whole[:length])
+        answer_file(Chain(), source, target)
+        assert target.read_bytes() == whole
+
+    def test_two_calls_do_not_write_one_target(self, source: Path, target: Path) -> None:
+        """The second call says so in a sentence, and costs the first none of its answers."""
+        refused: list[str] = []
+
+        def call_again(_: list[str]) -> None:
+            with pytest.raises(PromptFileError, match="Another call of answer_file") as caught:
+                answer_file(Chain(), source, target)
+            refused.append(caught.value.next_step)
+
+        assert answer_file(Chain(call_again), source, target, batch_size=5).answered == 10
+        assert len(refused) == 2
+        assert [row["index"] for row in rows_of(target)] == list(range(10))
+        assert answer_file(Chain(), source, target).resumed == 10
+
+    def test_a_file_system_without_locks_is_written_to(
+        self, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some network folders know no locks; answers are kept there all the same."""
+        fcntl = pytest.importorskip("fcntl", reason="Windows locks in another way")
+
+        def no_locks(*_: object) -> None:
+            raise OSError(errno.ENOLCK, "No locks available")
+
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+        assert answer_file(Chain(), source, target).answered == 10
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be deleted there")
+    @pytest.mark.parametrize("replaced", [False, True])
+    def test_a_target_that_disappears_is_noticed(
+        self, source: Path, target: Path, replaced: bool
+    ) -> None:
+        """Answers that nobody can find are not reported as kept, nor computed on and on."""
+
+        def tidy_up(_: list[str]) -> None:
+            target.unlink()
+            if replaced:
+                target.write_text("mine")
+
+        chain = Chain(tidy_up)
+        with pytest.raises(PromptFileError, match="was deleted or replaced"):
+            answer_file(chain, source, target, batch_size=5)
+        assert len(chain.seen) == 5
+        assert not target.exists() or target.read_text() == "mine"
 
 
 class TestFailures:
@@ -212,6 +297,7 @@ class TestFailures:
         (tmp_path / "p.jsonl").write_text('{"prompt": "a"}\n{"prompt": \n{"x": 1}\n{"prompt": 5}\n')
         answer_file(Chain(), tmp_path / "p.jsonl", target)
         errors = [row.get("error") for row in rows_of(target)]
+        assert [row["prompt"] for row in rows_of(target)][1] == '{"prompt":'
         assert errors == [
             None,
             "Line 2 is not JSON.",
@@ -259,6 +345,18 @@ class TestFailures:
             answer_file(Chain(), tmp_path, target)
         with pytest.raises(PromptFileError, match="cannot be written"):
             answer_file(Chain(), source, tmp_path)
+
+    def test_links_in_a_circle_are_no_files(self, source: Path, tmp_path: Path) -> None:
+        """They get a sentence, as source and as target."""
+        loop = tmp_path / "loop.jsonl"
+        try:
+            loop.symlink_to(loop)
+        except OSError:
+            pytest.skip("links cannot be made here")
+        with pytest.raises(PromptFileError, match="cannot be written"):
+            answer_file(Chain(), source, loop)
+        with pytest.raises(PromptFileError, match="cannot be read"):
+            answer_file(Chain(), loop, tmp_path / "answers.jsonl")
 
     def test_a_full_disk_loses_nothing(
         self, source: Path, target: Path, monkeypatch: pytest.MonkeyPatch

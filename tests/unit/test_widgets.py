@@ -25,7 +25,7 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda, Runnable
 from nbclient import NotebookClient
 from nbformat import v4
 
-from course_kit.kernels import clean_environment, kernel_manager
+from course_kit.notebooks.kernels import clean_environment, kernel_manager
 from local_pipelines import check_parameters, devices, models
 from local_pipelines.devices import Device
 from local_pipelines.errors import DeviceError, ModelError, ParameterError

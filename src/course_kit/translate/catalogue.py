@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import polib
 
+from course_kit.translate.gettext import gettext, merge
 from course_kit.translate.languages import Language, find_languages, plural_forms
 from course_kit.translate.sources import Source, find_sources
 from course_kit.translate.weblate import components
 
-__all__ = ["GettextMissingError", "extract", "gettext", "template", "translations", "update"]
-
-_INSTALL = (
-    "install GNU gettext: `sudo apt install gettext` (Debian, Ubuntu), `brew install gettext` "
-    "(macOS), `choco install gettext` (Windows) or `conda install -c conda-forge gettext` (conda)"
-)
-
-
-class GettextMissingError(RuntimeError):
-    """A program of GNU gettext is not on this machine; the message says how to get it."""
-
-
-def gettext(program: str, *words: str | Path) -> str:
-    """Run one of gettext's programs.
-
-    Args:
-        program: Its name.
-        words: Its arguments.
-
-    Returns:
-        What it said.
-
-    Raises:
-        GettextMissingError: It is not installed.
-        subprocess.CalledProcessError: It failed; `stderr` says why.
-    """
-    found = shutil.which(program)
-    if found is None:
-        raise GettextMissingError(f"{program} was not found; {_INSTALL}.")
-    done = subprocess.run(
-        [found, *map(str, words)], check=True, capture_output=True, text=True, encoding="utf-8"
-    )
-    return done.stdout + done.stderr
+__all__ = ["begin", "entries", "extract", "orphans", "template", "translations", "update"]
 
 
 def template(source: Source) -> Path:
@@ -102,8 +69,9 @@ def _metadata() -> dict[str, str]:
 def update(root: Path, languages: Collection[str] = ()) -> None:
     """Merge the templates into the catalogues of all languages.
 
-    A unit whose English changed becomes fuzzy and keeps its old English beside it. A unit that
-    has the same English on another page gets the translation of that one.
+    A unit whose English changed becomes fuzzy and keeps its old English beside it. A unit whose
+    English stands, or stood, on another page gets the translation of that one; a page that was
+    renamed takes its catalogue along.
 
     Args:
         root: The repository.
@@ -116,49 +84,86 @@ def update(root: Path, languages: Collection[str] = ()) -> None:
     for language in find_languages(root):
         if languages and language.code not in languages:
             continue
+        memory = _memory(language, sources)  # before merging, which drops what moved elsewhere
         for source in sources:
-            _merge(language, source)
-        memory: dict[str, str] = {}
-        for source in sources:
-            memory = translations(language.catalogue(source.domain)) | memory
+            _merge(language, source, sources)
         for source in sources:
             _remember(language.catalogue(source.domain), memory)
         _remove_orphans(language, sources)
 
 
-def _merge(language: Language, source: Source) -> None:
+def orphans(language: Language, sources: list[Source]) -> list[Path]:
+    """List the catalogues whose page is gone: it was deleted, or renamed and changed at once.
+
+    Args:
+        language: The language.
+        sources: All pages.
+    """
+    wanted = {language.catalogue(source.domain) for source in sources}
+    return sorted(set((language.folder / "LC_MESSAGES").glob("*.po")) - wanted)
+
+
+def _memory(language: Language, sources: list[Source]) -> dict[str, str]:
+    """Collect every finished translation there is, also of pages and units that are gone."""
+    memory: dict[str, str] = {}
+    paths = [language.catalogue(source.domain) for source in sources]
+    for path in [*filter(Path.is_file, paths), *orphans(language, sources)]:
+        gone = polib.pofile(str(path)).obsolete_entries()
+        old = {entry.msgid: entry.msgstr for entry in gone if entry.msgstr and not entry.fuzzy}
+        memory = old | translations(path) | memory
+    return memory
+
+
+def _merge(language: Language, source: Source, sources: list[Source]) -> None:
     path = language.catalogue(source.domain)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(_header(language, source), encoding="utf-8", newline="\n")
-    gettext("msgmerge", "--quiet", "--update", "--backup=none", "--previous", "--no-wrap",
-            path, template(source))  # fmt: skip
-    gettext("msgattrib", "--no-obsolete", "--no-wrap", "--output-file", path, path)
+        _begin_page(path, language, source, orphans(language, sources))
+    merge(path, template(source))
 
 
-def _header(language: Language, source: Source) -> str:
+def _begin_page(path: Path, language: Language, source: Source, old: list[Path]) -> None:
+    """Begin a catalogue: with that of the page's old name, if more than half of it fits."""
+    units = {unit.text for _, unit in source.units()}
     catalogue = polib.POFile(wrapwidth=0)
-    catalogue.header = f"{source.place} in {language.name}."
-    catalogue.metadata = _metadata() | {
-        "Language": language.code,
-        "Plural-Forms": plural_forms(language.code),
-    }
-    return str(catalogue) + "\n"
+    for orphan in old:
+        known = translations(orphan).keys()
+        if 2 * len(known & units) > len(known):
+            catalogue = polib.pofile(str(orphan), wrapwidth=0)
+            orphan.unlink()
+            break
+    begin(path, language.code, f"{source.place} in {language.name}.", catalogue)
+
+
+def begin(path: Path, code: str, title: str, catalogue: polib.POFile | None = None) -> None:
+    """Write a catalogue under a language's header.
+
+    Args:
+        path: The file.
+        code: The language.
+        title: What it is, for its first line.
+        catalogue: Its entries; none yet if not given.
+    """
+    catalogue = polib.POFile(wrapwidth=0) if catalogue is None else catalogue
+    catalogue.header = title
+    catalogue.metadata = _metadata() | {"Language": code, "Plural-Forms": plural_forms(code)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(catalogue) + "\n", encoding="utf-8", newline="\n")
 
 
 def _remember(path: Path, memory: dict[str, str]) -> None:
     catalogue = polib.pofile(str(path), wrapwidth=0)
-    found = [e for e in catalogue if not e.msgstr and e.msgid in memory]
+    # What was translated word for word is better than what msgmerge found to be like it.
+    found = [e for e in catalogue if e.msgid in memory and (not e.msgstr or e.previous_msgid)]
     if found:
         for entry in found:
-            entry.msgstr = memory[entry.msgid]
+            entry.msgstr, entry.previous_msgid = memory[entry.msgid], None
+            entry.flags = [flag for flag in entry.flags if flag != "fuzzy"]
         catalogue.save(str(path))
         gettext("msgattrib", "--no-wrap", "--output-file", path, path)
 
 
 def _remove_orphans(language: Language, sources: list[Source]) -> None:
-    wanted = {language.catalogue(source.domain) for source in sources}
-    for path in set((language.folder / "LC_MESSAGES").glob("*.po")) - wanted:
+    for path in orphans(language, sources):
         if not polib.pofile(str(path)).translated_entries():
             path.unlink()  # work that somebody did is never thrown away
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from course_kit.pages import read_as_stored
+from course_kit.notebooks.pages import read_as_stored
 from course_kit.translate.build import build
-from course_kit.translate.catalogue import entries, extract, gettext, update
+from course_kit.translate.catalogue import entries, extract, orphans, update
+from course_kit.translate.gettext import gettext
 from course_kit.translate.glossary import Term, faults_in, read_glossary
 from course_kit.translate.languages import Language, find_languages, plural_forms
 from course_kit.translate.links import translated_place
@@ -22,11 +23,14 @@ from course_kit.translate.sources import Source, find_sources
 from course_kit.translate.unit_checks import Entry, find_faults
 from course_kit.translate.weblate import MESSAGES
 
-__all__ = ["Fault", "check"]
+__all__ = ["TranslationFault", "check"]
+
+
+_ORPHAN = "rename it as its page was renamed, or delete it if the page is gone for good"
 
 
 @dataclass(frozen=True)
-class Fault:
+class TranslationFault:
     """Something that must be mended before a translation lands.
 
     Attributes:
@@ -44,7 +48,9 @@ class Fault:
         return f"{self.place}: {self.sentence}{excerpt}"
 
 
-def check(root: Path, languages: tuple[str, ...] = (), *, stale: bool = True) -> list[Fault]:
+def check(
+    root: Path, languages: tuple[str, ...] = (), *, stale: bool = True
+) -> list[TranslationFault]:
     """Look for faults in the catalogues, the glossaries and the translated pages.
 
     Args:
@@ -60,20 +66,24 @@ def check(root: Path, languages: tuple[str, ...] = (), *, stale: bool = True) ->
     return faults + (list(stale_files(root, languages)) if stale else [])
 
 
-def _language_faults(root: Path, language: Language) -> Iterator[Fault]:
+def _language_faults(root: Path, language: Language) -> Iterator[TranslationFault]:
     glossary = language.folder / "glossary.tsv"
     place = glossary.relative_to(root).as_posix()
     wrong = faults_in(glossary)
-    yield from (Fault(place, f"[glossary] {fault}") for fault in wrong)
+    yield from (TranslationFault(place, f"[glossary] {fault}") for fault in wrong)
     terms = () if wrong else read_glossary(glossary)
-    for source in find_sources(root):
+    sources = find_sources(root)
+    for source in sources:
         yield from _catalogue_faults(language, source, terms)
         yield from _page_faults(language, source)
+    for orphan in orphans(language, sources):
+        text = f"[orphan] no page has this name: {_ORPHAN}"
+        yield TranslationFault(orphan.relative_to(root).as_posix(), text)
 
 
 def _catalogue_faults(
     language: Language, source: Source, terms: tuple[Term, ...]
-) -> Iterator[Fault]:
+) -> Iterator[TranslationFault]:
     path = language.catalogue(source.domain)
     if not path.is_file():
         return
@@ -81,7 +91,7 @@ def _catalogue_faults(
     try:
         gettext("msgfmt", "--check", f"--output-file={os.devnull}", path)
     except subprocess.CalledProcessError as error:
-        yield Fault(place, f"[msgfmt] {error.stderr.strip()}")
+        yield TranslationFault(place, f"[msgfmt] {error.stderr.strip()}")
         return
     yield from _header_faults(language, path, place)
     for entry in entries(path):
@@ -89,7 +99,7 @@ def _catalogue_faults(
             kinds = frozenset(entry.comment.split(", "))
             unit = Entry(language, kinds, entry.msgid, entry.msgstr, terms)
             for fault in find_faults(unit, _overruled(entry.tcomment)):
-                yield Fault(place, fault, entry.msgid)
+                yield TranslationFault(place, fault, entry.msgid)
 
 
 def _overruled(comment: str) -> frozenset[str]:
@@ -97,28 +107,28 @@ def _overruled(comment: str) -> frozenset[str]:
     return frozenset(word.strip(",") for line in lines for word in line.split())
 
 
-def _header_faults(language: Language, path: Path, place: str) -> Iterator[Fault]:
+def _header_faults(language: Language, path: Path, place: str) -> Iterator[TranslationFault]:
     import polib
 
     header = polib.pofile(str(path)).metadata
     wanted = {"Language": language.code, "Plural-Forms": plural_forms(language.code)}
     for name, value in wanted.items():
         if header.get(name, "").rstrip(";") != value.rstrip(";"):
-            yield Fault(place, f"[header] {name} must be “{value}”")
+            yield TranslationFault(place, f"[header] {name} must be “{value}”")
 
 
-def _page_faults(language: Language, source: Source) -> Iterator[Fault]:
+def _page_faults(language: Language, source: Source) -> Iterator[TranslationFault]:
     page = source.root / translated_place(source.place, language)
     if source.is_notebook and page.is_file():
         place = page.relative_to(source.root).as_posix()
         for fault in compare_notebooks(source.notebook, read_as_stored(page), language):
-            yield Fault(place, fault)
+            yield TranslationFault(place, fault)
 
 
 # --- stale or edited by hand --------------------------------------------------------------------
 
 
-def stale_files(root: Path, languages: tuple[str, ...] = ()) -> Iterator[Fault]:
+def stale_files(root: Path, languages: tuple[str, ...] = ()) -> Iterator[TranslationFault]:
     """Run extract, update and build on a copy, and tell what they would change.
 
     Args:
@@ -132,7 +142,9 @@ def stale_files(root: Path, languages: tuple[str, ...] = ()) -> Iterator[Fault]:
         try:
             update(copy)
         except subprocess.CalledProcessError as error:
-            yield Fault("i18n", f"[stale] the catalogues cannot be merged: {error.stderr.strip()}")
+            yield TranslationFault(
+                "i18n", f"[stale] the catalogues cannot be merged: {error.stderr.strip()}"
+            )
             return
         build(copy)
         for place in sorted(_files(root) | _files(copy)):
@@ -140,7 +152,7 @@ def stale_files(root: Path, languages: tuple[str, ...] = ()) -> Iterator[Fault]:
             parts = Path(place).parts
             other = parts[0] == "i18n" and parts[1] != "templates" and languages
             if (not other or parts[1] in languages) and not _same(here, there):
-                yield Fault(
+                yield TranslationFault(
                     place, "[stale] run `make translations`: it is not what the tool writes"
                 )
 

@@ -1,5 +1,7 @@
 """`course_kit translations`: extract, update, build, check, stat, preview, add.
 
+The pages of the course and the messages of the package are translated alike.
+
 Without a word it does the first three, then shows the table: that is `make translations`.
 """
 
@@ -12,25 +14,32 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from course_kit.pages import find_root
-from course_kit.translate.build import build, build_page, language_line, progress
-from course_kit.translate.catalogue import GettextMissingError, extract, update
+from course_kit.notebooks.pages import find_root
+from course_kit.translate import messages
+from course_kit.translate.build import build
+from course_kit.translate.catalogue import extract, update
 from course_kit.translate.checks import check
+from course_kit.translate.gettext import GettextMissingError
+from course_kit.translate.language_line import language_line
 from course_kit.translate.languages import add_language, find_languages
+from course_kit.translate.page import build_page
+from course_kit.translate.progress import progress
 from course_kit.translate.sources import find_sources
-from course_kit.translate.stat import format_table, needs_run, overview
+from course_kit.translate.stat import format_orphans, format_table, needs_run, overview
 
 __all__ = ["main"]
 
 
 def _extract(root: Path, names: Sequence[str]) -> int:
     print(f"{len(extract(root))} templates are in i18n/templates.")
+    messages.extract(root)
     return 0
 
 
 def _update(root: Path, names: Sequence[str]) -> int:
     update(root, names)
-    print("The catalogues in i18n/*/LC_MESSAGES are up to date.")
+    messages.update(root)
+    print("The catalogues of the pages and of the package are up to date.")
     return 0
 
 
@@ -45,7 +54,7 @@ def _build(root: Path, names: Sequence[str]) -> int:
 
 
 def _check(root: Path, names: Sequence[str]) -> int:
-    faults = check(root, tuple(names))
+    faults = [*check(root, tuple(names)), *messages.faults(root, names)]
     for fault in faults:
         print(fault)
     print(f"{len(find_languages(root))} languages, {len(faults) or 'no'} faults.")
@@ -54,7 +63,8 @@ def _check(root: Path, names: Sequence[str]) -> int:
 
 def _stat(root: Path, names: Sequence[str]) -> int:
     states = overview(root)
-    print(format_table([s for s in states if not names or s.language.code in names]))
+    shown = [s for s in states if not names or s.language.code in names]
+    print(format_table(shown) + messages.format_messages(root) + format_orphans(root))
     return 0
 
 
@@ -83,13 +93,14 @@ def _add(root: Path, names: Sequence[str]) -> int:
         print(
             f"{language.name}: edit i18n/{language.code}/LC_MESSAGES/*.po and glossary.tsv there."
         )
-    extract(root)
+    _extract(root, [])
     update(root)
+    messages.update(root, [one.code for one in find_languages(root)])
     return 0 if names else 2
 
 
 ACTIONS: dict[str, tuple[Callable[[Path, Sequence[str]], int], str]] = {
-    "extract": (_extract, "collect the English texts in i18n/templates"),
+    "extract": (_extract, "collect the English texts of pages and package"),
     "update": (_update, "merge them into the catalogues of all languages"),
     "build": (_build, "write the translated pages"),
     "check": (_check, "look for everything that may not land"),

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote, unquote
 
-from course_kit.pages import repository_url
+from course_kit.notebooks.pages import repository_url
 from course_kit.translate.languages import Language
 from course_kit.translate.units import CODE_SPAN
 

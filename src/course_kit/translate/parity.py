@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from course_kit.hygiene import KERNEL
-from course_kit.pages import tags
+from course_kit.notebooks.page import KERNEL
+from course_kit.notebooks.pages import tags
 from course_kit.translate.blocks import heading_slugs
-from course_kit.translate.build import KIT, is_language_call, source_hash
 from course_kit.translate.code import (
     LANGUAGE_CALL,
     TAG,
@@ -22,6 +21,7 @@ from course_kit.translate.code import (
     string_nodes,
 )
 from course_kit.translate.languages import Language
+from course_kit.translate.page import KIT, is_language_call, source_hash
 
 __all__ = ["compare_notebooks", "same_program"]
 

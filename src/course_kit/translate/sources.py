@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from course_kit.pages import find_lessons, read_as_stored, tags
+from course_kit.notebooks.pages import find_lessons, read_as_stored, tags
 from course_kit.translate.blocks import markdown_units
 from course_kit.translate.code import TAG, code_units, keeps
 from course_kit.translate.units import Unit, wrap

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from course_kit.pages import read_as_stored
-from course_kit.translate.build import LEAST_SHARE, Progress, progress
+from course_kit.notebooks.pages import read_as_stored
+from course_kit.translate.catalogue import orphans, translations
 from course_kit.translate.languages import find_languages
+from course_kit.translate.progress import LEAST_PER_CENT, Progress, progress
 from course_kit.translate.sources import find_sources
 
-__all__ = ["format_table", "needs_run", "overview"]
+__all__ = ["format_orphans", "format_table", "needs_run", "overview"]
 
 
 def overview(root: Path) -> list[Progress]:
     """Count the units of every page in every language."""
     return [progress(one, page) for one in find_languages(root) for page in find_sources(root)]
+
+
+def format_orphans(root: Path) -> str:
+    """Name the catalogues that belong to no page, a line each; empty where there are none."""
+    sources = find_sources(root)
+    lines = (
+        f"\nWithout a page: {path.relative_to(root).as_posix()}, {len(translations(path))} units."
+        for language in find_languages(root)
+        for path in orphans(language, sources)
+    )
+    return "".join(lines)
 
 
 def needs_run(state: Progress) -> bool:
@@ -42,11 +54,11 @@ def format_table(states: list[Progress]) -> str:
 
 
 def _describe(state: Progress) -> str:
-    notes = [f"{state.share} %"]
+    notes = [f"{state.per_cent} %"]
     if state.fuzzy:
         notes.append(f"{state.fuzzy} fuzzy")
     if not state.is_published:
-        notes.append(f"not published (< {LEAST_SHARE} %)")
+        notes.append(f"not published (< {LEAST_PER_CENT} %)")
     elif not state.page.is_file():
         notes.append("not built")
     elif needs_run(state):

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from course_kit.pages import repository_url
+from course_kit.notebooks.pages import repository_url
 from course_kit.translate.sources import find_sources
 
 __all__ = ["MESSAGES", "components"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from nbformat import v4
 
-from course_kit import notebooks
-from course_kit.kernels import clean_environment
-from course_kit.notebooks import ExecutionError, execute, merge_streams, normalise
+from course_kit.notebooks import execute as command
+from course_kit.notebooks.execute import ExecutionError, execute, merge_streams, normalise
+from course_kit.notebooks.kernels import clean_environment
 
 SECRET = "a maintainer's own setting"
 
@@ -63,7 +63,7 @@ def test_stored_notebook_is_normalised(root: Path) -> None:
     path = write(root, "print('a', end='')\nprint('b')", "print('\\x1b[31m中\\x1b[0m')", "1 / 0",
                  tag="raises-exception")  # fmt: skip
     ids = [cell["id"] for cell in json.loads(path.read_text())["cells"]]
-    assert notebooks.main(["00"]) == 0
+    assert command.main(["00"]) == 0
     text = path.read_text(encoding="utf-8")
     nb = json.loads(text)
     assert text.endswith("}\n")
@@ -87,9 +87,9 @@ def test_stored_notebook_is_normalised(root: Path) -> None:
 def test_second_run_changes_nothing(root: Path) -> None:
     """A notebook whose outputs do not vary is stored byte for byte as before."""
     path = write(root, "{'x': 1}", "import json; json.loads('no')", tag="raises-exception")
-    assert notebooks.main([]) == 0
+    assert command.main([]) == 0
     before = path.read_bytes()
-    assert notebooks.main([]) == 0
+    assert command.main([]) == 0
     assert path.read_bytes() == before
 
 
@@ -99,10 +99,10 @@ def test_second_run_changes_nothing(root: Path) -> None:
         ("import sys; print('old', file=sys.stderr)", "cell 2: There is stderr output: old"),
         ("import os; print(os.getcwd())", "cell 2: The output holds a path of this machine"),
         ("import sys; print(sys.prefix)\nprint(ROOT)", "cell 2: The output holds a path"),
-        ("int('x')", "cell 2: ValueError: invalid literal"),
+        ("int('x')", "cell [2]: ValueError: invalid literal"),
         ("print('x\\n' * 60)", "cell 2: The outputs have 61 lines"),
-        ("import os; os._exit(1)", "cell 2: the kernel died"),
-        ("import time; time.sleep(9)", "cell 2 took longer than 2 s"),
+        ("import os; os._exit(1)", "cell [2]: the kernel died"),
+        ("import time; time.sleep(9)", "cell [2]: TimeoutError: the cell took longer than 2 s"),
     ],
 )
 def test_bad_output_is_refused_and_file_left_alone(
@@ -111,7 +111,7 @@ def test_bad_output_is_refused_and_file_left_alone(
     """An output that must not be stored is told with its cell, and nothing is written."""
     path = write(root, f"ROOT = {str(root)!r}", source)
     before = path.read_bytes()
-    assert notebooks.main(["--timeout", "2"]) == 1
+    assert command.main(["--timeout", "2"]) == 1
     assert sentence in capsys.readouterr().out
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["00_a.ipynb"]

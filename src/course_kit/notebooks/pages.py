@@ -5,11 +5,27 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+
+__all__ = [
+    "LESSON_PATTERN",
+    "code_cells",
+    "find_all_lessons",
+    "find_lessons",
+    "find_notebooks",
+    "find_root",
+    "links",
+    "parameters",
+    "prose",
+    "read_as_stored",
+    "repository_url",
+    "syntax_tree",
+    "tags",
+]
 
 LESSON_PATTERN = "[0-9][0-9]_*.ipynb"
 
@@ -142,5 +158,38 @@ def prose(markdown: str) -> str:
 
 
 def links(markdown: str) -> list[str]:
-    """List the targets of all links and images of a Markdown text, HTML ones included."""
+    """List the targets of all links and images of a Markdown text, HTML ones included.
+
+    >>> links("[a](b.md), `[c](d.md)` and <img src='e.png'>")
+    ['b.md', 'e.png']
+    """
     return ["".join(groups) for groups in _LINK.findall(prose(markdown))]
+
+
+def find_notebooks(names: Sequence[str], folder: Path) -> list[Path]:
+    """Find the notebooks that were named, or all numbered ones.
+
+    Args:
+        names: Paths, file names, names without ending, or numbers such as `01`.
+        folder: Where the notebooks are.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        FileNotFoundError: A name fits nothing, or there is no notebook at all.
+    """
+    lessons = find_lessons(folder)
+    if not names and not lessons:
+        raise FileNotFoundError(f"There is no notebook named like 00_setup.ipynb in {folder}.")
+    return [_find_notebook(name, lessons) for name in names] if names else lessons
+
+
+def _find_notebook(name: str, lessons: Sequence[Path]) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    for lesson in lessons:
+        if name in (lesson.name, lesson.stem, lesson.stem[:2]):
+            return lesson
+    there = ", ".join(lesson.stem for lesson in lessons) or "none"
+    raise FileNotFoundError(f"There is no notebook {name}; there are: {there}.")

@@ -10,12 +10,18 @@ from typing import Any
 import pytest
 from nbformat import v4
 
-from course_kit import hygiene
-from course_kit.hygiene import KERNEL, OUTPUT_RULES, SOURCE_RULES, Page, check, find_faults
+from course_kit.notebooks import check as command
+from course_kit.notebooks.check import check, find_faults
+from course_kit.notebooks.output_rules import OUTPUT_RULES
+from course_kit.notebooks.page import KERNEL, Page
+from course_kit.notebooks.pages import find_all_lessons
+from course_kit.notebooks.source_rules import SOURCE_RULES
 
 REPOSITORY = "https://github.com/someone/course"
 COLAB = "https://colab.research.google.com/github/someone/course/blob/main"
 LAB = "http://localhost:8888/lab/tree"
+
+RULES = {rule.__name__: rule for rule in OUTPUT_RULES + SOURCE_RULES}
 
 Plant = Callable[[Any], Any]
 
@@ -144,7 +150,7 @@ FAULTS: list[tuple[str, Plant, str]] = [
     ("imports_are_public", source(4, "\nfrom local_pipelines.models import x"), "not a public"),
     ("imports_are_public", source(4, "\nimport local_pipelines.models"), "not a public"),
     ("imports_are_public", source(4, "\nimport local_pipelines\nlocal_pipelines.x"), "public"),
-    ("imports_are_public", source(4, "\nimport course_kit.runner"), "for maintainers"),
+    ("imports_are_public", source(4, "\nimport course_kit.bootstrap"), "for maintainers"),
     ("images_have_alt_text", source(3, "\n![](badge.svg)"), "no alt text"),
     ("images_have_alt_text", source(3, '\n<img src="badge.svg" alt="">'), "no alt text"),
     ("relative_links_resolve", source(3, "\n[more](missing.md#part)"), "missing.md"),
@@ -165,7 +171,7 @@ def test_rule_finds_planted_fault(root: Path, rule: str, plant: Plant, words: st
     nb = lesson("00_first.ipynb", "01_second.ipynb")
     plant(nb)
     page = Page(first(root), root, nb, private=("/srv/secret-place",))
-    sentences = [str(finding) for finding in find_faults(page, [getattr(hygiene, rule)])]
+    sentences = [str(finding) for finding in find_faults(page, [RULES[rule]])]
     assert any(words in sentence for sentence in sentences)
     assert all("\n" not in s and s.startswith("notebooks/00_first.ipynb") for s in sentences)
 
@@ -194,6 +200,17 @@ def test_clean_notebook_has_no_findings(root: Path) -> None:
     assert check(first(root), root) == []
 
 
+def test_a_notebook_that_is_no_lesson_gets_a_sentence(root: Path) -> None:
+    """A draft among the lessons, and a file of another folder, are told as what they are."""
+    draft = root / "notebooks/draft.ipynb"
+    store(draft, lesson("draft.ipynb"))
+    sentences = [finding.sentence for finding in check(draft, root)]
+    assert "It is no lesson: a lesson's name is like 00_setup.ipynb." in sentences
+    assert not [sentence for sentence in sentences if "in list" in sentence]
+    (finding,) = check(draft, root / "i18n")
+    assert finding.sentence == "It is outside the repository i18n."
+
+
 def test_readme_must_link_to_every_lesson(root: Path) -> None:
     """A lesson that the index does not list is found."""
     (root / "README.md").write_text("[x](notebooks/01_second.ipynb)")
@@ -207,7 +224,7 @@ def test_translated_lessons_are_found_and_have_their_own_colab_address(root: Pat
     folder = root / "i18n/fr/notebooks"
     folder.mkdir(parents=True)
     store(folder / "00_first.ipynb", lesson("00_first.ipynb"))
-    assert hygiene.find_all_lessons(root)[-1] == folder / "00_first.ipynb"
+    assert find_all_lessons(root)[-1] == folder / "00_first.ipynb"
     sentences = [finding.sentence for finding in check(folder / "00_first.ipynb", root)]
     assert any(f"{COLAB}/i18n/fr/notebooks/00_first.ipynb" in s for s in sentences)
 
@@ -225,12 +242,12 @@ def test_command_prints_findings_and_fails(
 ) -> None:
     """`course_kit check` lists one finding a line and says with its status whether there is one."""
     monkeypatch.chdir(root)
-    assert hygiene.main([]) == 0
+    assert command.main([]) == 0
     assert "2 notebooks, no findings." in capsys.readouterr().out
     nb = lesson("00_first.ipynb", "01_second.ipynb")
     nb.cells[4].outputs[0].name = "stderr"
     store(first(root), nb)
-    assert hygiene.main([]) == 1
+    assert command.main([]) == 1
     assert "notebooks/00_first.ipynb, cell 5: There is stderr" in capsys.readouterr().out
 
 
@@ -239,5 +256,5 @@ def test_command_without_notebooks_says_so(
 ) -> None:
     """A check of nothing does not pass for a check of everything."""
     monkeypatch.chdir(tmp_path)
-    assert hygiene.main([]) == 2
+    assert command.main([]) == 2
     assert "There is no notebook" in capsys.readouterr().err

@@ -1,26 +1,39 @@
 """`course_kit execute`: run notebooks in place and store outputs that look the same on any machine.
 
-The run happens in a clean room (see `course_kit.kernels`): no network, token, model cache or
-setting of the maintainer's. A notebook is written only when its outputs keep the hygiene rules.
+The run happens in a clean room (see `kernels`): no network, token, model cache or setting of the
+maintainer's. A notebook is written only when its outputs keep the hygiene rules.
 """
 
 from __future__ import annotations
 
 import argparse
-import logging
 import re
 import sys
 import time
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from course_kit.hygiene import KERNEL, OUTPUT_RULES, Page, find_faults
-from course_kit.kernels import clean_room, kernel_manager
-from course_kit.pages import code_cells, find_all_lessons, find_root
-from course_kit.runner import find_notebooks
+from course_kit.notebooks.check import find_faults
+from course_kit.notebooks.executor import ANSI, INTERRUPTED, run_notebook
+from course_kit.notebooks.kernels import CleanRoom, clean_room
+from course_kit.notebooks.output_rules import OUTPUT_RULES
+from course_kit.notebooks.page import KERNEL, Page
+from course_kit.notebooks.pages import code_cells, find_all_lessons, find_notebooks, find_root
+
+__all__ = [
+    "LANGUAGE",
+    "ExecutionError",
+    "execute",
+    "find_in_languages",
+    "main",
+    "merge_streams",
+    "normalise",
+    "write",
+]
 
 LANGUAGE = {
     "file_extension": ".py",
@@ -28,7 +41,6 @@ LANGUAGE = {
     "name": "python",
     "pygments_lexer": "ipython3",
 }
-ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _OVERWRITTEN = re.compile(r"^.*\r(?=[^\n])", re.MULTILINE)
 _VISIBLE = {"source_hidden", "outputs_hidden"}
 _OURS = ("course_kit",)  # of a translation: its source, language and state
@@ -54,8 +66,7 @@ def execute(path: Path, *, timeout: int | None = None) -> Any:
     path = path.resolve()
     root = find_root(path.parent)
     with clean_room(path.parent) as room:
-        nb = nbformat.read(room.folder / path.name, as_version=4)
-        _run(nb, room.folder, kernel_manager(room.environment), timeout)
+        nb = _run(room, path.name, timeout)
         normalise(nb)
         folders = (root, Path.home(), room.folder, Path(room.environment["HOME"]))
     private = tuple(str(folder) for folder in folders if len(folder.parts) > 1)
@@ -65,36 +76,20 @@ def execute(path: Path, *, timeout: int | None = None) -> Any:
     return nb
 
 
-def _run(nb: Any, folder: Path, manager: type[Any], timeout: int | None) -> None:
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-
-    log = logging.getLogger("course_kit.notebooks")
-    log.setLevel(logging.CRITICAL)  # the exception says the same
-    current = [0]
-
-    def note_cell(cell: Any, cell_index: int) -> None:
-        current[0] = cell_index + 1
-
-    client = NotebookClient(
-        nb,
-        kernel_manager_class=manager,
-        kernel_name="python3",
-        log=log,
-        on_cell_start=note_cell,
-        record_timing=False,
-        resources={"metadata": {"path": str(folder)}},
-        store_widget_state=False,
+def _run(room: CleanRoom, name: str, timeout: int | None) -> Any:
+    output = Path(room.environment["HOME"], "executed", name)
+    outcome = run_notebook(
+        room.folder / name,
+        output,
         timeout=timeout,
+        environment=room.environment,
+        stream=StringIO(),
     )
-    try:
-        client.execute()
-    except CellExecutionError as error:
-        raise ExecutionError(f"cell {current[0]}: {error.ename}: {error.evalue}") from error
-    except CellTimeoutError as error:
-        raise ExecutionError(f"cell {current[0]} took longer than {timeout} s") from error
-    except DeadKernelError as error:
-        raise ExecutionError(f"cell {current[0]}: the kernel died") from error
+    if outcome.error == INTERRUPTED:
+        raise KeyboardInterrupt
+    if outcome.error:
+        raise ExecutionError(f"cell [{outcome.cell}]: {outcome.error}")
+    return nbformat.read(output, as_version=4)
 
 
 def normalise(nb: Any) -> None:

@@ -17,9 +17,12 @@ import nbformat
 import pytest
 from nbformat import v4
 
+import course_kit
 from course_kit import __main__ as front
-from course_kit import runner
-from course_kit.runner import Outcome, Watch, format_table, main, parse_value, run_notebook
+from course_kit.notebooks import run as command
+from course_kit.notebooks.executor import Outcome, Watch, run_notebook
+from course_kit.notebooks.pages import find_notebooks
+from course_kit.notebooks.run import format_table, main, parse_value
 
 SETTINGS = 'MODEL_ID = "pocket"\nMAX_NEW_TOKENS = 16'
 REPORT = """\
@@ -41,7 +44,7 @@ def write(path: Path, *sources: str, lesson: str = "") -> Path:
 def environment() -> dict[str, str]:
     """Return this process's environment for another folder, with no word about being offline."""
     kept = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    return kept | {"PYTHONPATH": str(Path(runner.__file__).parents[1])}
+    return kept | {"PYTHONPATH": str(Path(course_kit.__file__).parents[1])}
 
 
 def printed(path: Path) -> list[str]:
@@ -257,7 +260,7 @@ def test_notebooks_can_be_named_in_short(
     monkeypatch.chdir(tmp_path)
     for stem in ("00_a", "01_b"):
         write(tmp_path / f"notebooks/{stem}.ipynb")
-    (found,) = runner.find_notebooks([name], Path("notebooks"))
+    (found,) = find_notebooks([name], Path("notebooks"))
     assert found.resolve() == tmp_path / "notebooks/01_b.ipynb"
 
 
@@ -291,15 +294,15 @@ def test_without_a_gpu_nothing_is_run_for_one(
     """`--gpu` says why there is none and is no failure; with one, DEVICE is 0."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "notebooks/00_a.ipynb")
-    monkeypatch.setattr(runner, "_no_gpu", lambda: "torch finds none.")
+    monkeypatch.setattr(command, "_no_gpu", lambda: "torch finds none.")
     assert main(["--gpu"]) == 0
     assert (
         capsys.readouterr().out == "No notebook was run: there is no GPU here. torch finds none.\n"
     )
-    monkeypatch.setattr(runner, "_no_gpu", lambda: "")
+    monkeypatch.setattr(command, "_no_gpu", lambda: "")
     seen: list[Any] = []
-    monkeypatch.setattr(runner, "check_names", lambda values, _: seen.append(dict(values)))
-    monkeypatch.setattr(runner, "run_notebook", lambda path, out, **_: Outcome(path, out))
+    monkeypatch.setattr(command, "check_names", lambda values, _: seen.append(dict(values)))
+    monkeypatch.setattr(command, "run_notebook", lambda path, out, **_: Outcome(path, out))
     assert main(["--gpu"]) == 0
     assert seen == [{"DEVICE": 0}]
 
@@ -325,7 +328,7 @@ def test_offline_unless_another_model_or_the_learner_says_otherwise(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     if own is not None:
         monkeypatch.setenv("HF_HUB_OFFLINE", own)
-    environment = runner.kernel_environment(values, online=online)
+    environment = command.kernel_environment(values, online=online)
     assert environment.get("HF_HUB_OFFLINE") == expected
 
 
@@ -355,3 +358,16 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         front.main([name, "-h"])
     assert stop.value.code == 0
     assert f"course_kit {name}" in capsys.readouterr().out
+
+
+def test_a_missing_package_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the extra that holds the tools a command says what to install, and no traceback."""
+    monkeypatch.setitem(sys.modules, "nbformat", None)
+    for name in [name for name in sys.modules if name.startswith("course_kit.notebooks")]:
+        monkeypatch.delitem(sys.modules, name)
+    assert front.main(["check"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("`course_kit check` needs the package nbformat")
+    assert said.count("\n") == 1

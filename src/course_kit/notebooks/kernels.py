@@ -20,7 +20,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import default
 
-from course_kit.pages import find_root
+from course_kit.notebooks.pages import find_root
 
 
 class _OwnKernelSpecs(KernelSpecManager):
