@@ -56,9 +56,9 @@ def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
             sentence each.
     """
     model = locate(model_id)
-    if model.folder is not None or model.hub_id is None:
-        return model.folder or Path()
-    found = model.hub_id
+    if model.folder is not None:
+        return model.folder
+    found = model.name
     if (folder := _cached(found, revision)) is not None:
         return folder
     commit = check_access(found, revision=revision)

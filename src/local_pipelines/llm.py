@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -100,6 +100,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         check_model_kwargs(model_kwargs)
         check_generation_options(pipeline_kwargs or {})
         index = _checked_device(device, device_map, backend)
+        from local_pipelines._contents import checked_loading
         from local_pipelines.models import model_path
 
         path = model_path(model_id)
@@ -109,7 +110,9 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             if name in GENERATION_OPTIONS
         }
         others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        with _quiet_loading(path):
+        folder = Path(path)
+        loading = checked_loading(str(model_id), folder) if folder.is_dir() else nullcontext()
+        with _quiet_loading(path), loading:
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,

@@ -49,13 +49,13 @@ def model_path(model: ModelName) -> str:
             known after 5 seconds at most.
     """
     found = locate(model)
-    if found.folder is not None or found.hub_id is None:
+    if found.folder is not None:
         return str(found.folder)
     if not found.files:
-        info = _ask_hub(found.hub_id)
+        info = _ask_hub(found.name)
         if info is None or info.gated:
-            check_access(found.hub_id)
-    return found.hub_id
+            check_access(found.name)
+    return found.name
 
 
 # --- the Hub ---------------------------------------------------------------------

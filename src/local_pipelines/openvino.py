@@ -125,9 +125,12 @@ class _Job:
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
+        from local_pipelines._contents import check_contents
         from local_pipelines._fetch import fetch_model
 
-        return fetch_model(self.model)
+        folder = fetch_model(self.model)
+        check_contents(folder)
+        return folder
 
 
 # --- before it starts --------------------------------------------------------------------------
