@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
@@ -228,6 +229,7 @@ class Facts:
     download_bytes: int | None = None
     weights: Weights | None = None
     shape: Shape = field(default_factory=Shape)
+    hub_answers: bool = True
 
 
 def will_it_fit(
@@ -321,19 +323,24 @@ def _facts_from_hub(model_id: str) -> Facts:
     try:
         info = _ask_hub(model_id)
     except OfflineError:
-        info = None
-    if info is None or info.safetensors is None:
+        return Facts(model_id, cached=False, hub_answers=False)
+    counts = getattr(info and info.safetensors, "parameters", None) or {}
+    if info is None or not _are_sizes(counts.values()):
         return Facts(model_id, cached=False)
-    counts = info.safetensors.parameters
     floats = sum(count for kind, count in counts.items() if kind in _checkpoint.FLOATS)
     other = sum(
         count * _checkpoint.INTEGERS.get(kind, 1)
         for kind, count in counts.items()
         if kind not in _checkpoint.FLOATS
     )
-    sizes = [f.size for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
-    total = sum(size for size in sizes if size) or None
-    return Facts(model_id, False, total, Weights(floats, other))
+    sizes = [f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    total = sum(sizes) if _are_sizes(sizes) else None
+    return Facts(model_id, False, total or None, Weights(floats, other))
+
+
+def _are_sizes(values: Collection[object]) -> bool:
+    """Whether these can be counts of bytes or numbers; something else may answer as a Hub."""
+    return bool(values) and all(_checkpoint.is_whole(value, 0, 2**60) for value in values)
 
 
 def _judge(
@@ -387,10 +394,7 @@ def _verdict(
             "{name} does not fit on the disk: the download takes {size} and {free} are free."
         ).format(name=name, size=gigabytes(facts.download_bytes), free=gigabytes(disk_free))
     if needed is None:
-        return "unknown", tr(
-            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
-            " catalogue, and the Hub gives no figures."
-        ).format(name=name)
+        return "unknown", _is_unknown(facts)
     if free is None:
         return "unknown", tr(
             "{name} needs about {needed}; how much is free on {device} is unknown."
@@ -400,6 +404,19 @@ def _verdict(
     return verdict, reason.format(
         name=name, device=device.name, needed=gigabytes(needed), free=gigabytes(free)
     )
+
+
+def _is_unknown(facts: Facts) -> str:
+    if facts.hub_answers:
+        return tr(
+            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
+            " catalogue, and the Hub gives no figures."
+        ).format(name=facts.model_id)
+    whether = tr(
+        "Whether there is a model {name}, and how much memory it takes, is unknown here: it is not"
+        " in the cache, not in the catalogue, and the Hub cannot be asked."
+    )
+    return paragraph(whether.format(name=facts.model_id), did_you_mean(facts.model_id))
 
 
 def _reasons(verdict: str, *, whole: bool) -> str:

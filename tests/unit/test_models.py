@@ -670,6 +670,28 @@ def test_a_model_that_nobody_knows_is_unknown_and_no_error(cache: Path) -> None:
     assert "?" in repr(fit)
 
 
+def test_a_misspelt_id_is_answered_with_the_nearest_though_the_hub_is_away(cache: Path) -> None:
+    """Without the Hub it is not said that there is such a model."""
+    fit = will_it_fit("openai-community/gpt2-xxl", cpu())
+    assert fit.verdict == "unknown"
+    assert fit.reason.startswith("Whether there is a model openai-community/gpt2-xxl")
+    assert fit.reason.endswith('Did you mean "openai-community/gpt2"?')
+
+
+@pytest.mark.parametrize("count", [-600_000_000, 1e400, float("nan"), 10**400, "many", None, True])
+def test_sizes_that_cannot_be_are_no_figures(hub: Callable[..., list[str]], count: object) -> None:
+    """Something that answers in the Hub's place is not believed that a model takes -2.4 GB."""
+    files = [{"rfilename": "model.safetensors", "size": count}]
+    answer: dict[str, Any] = {"id": "some/model", "siblings": files}
+    hub(200, answer | {"safetensors": {"parameters": {"F32": count}, "total": count}})
+    fit = will_it_fit("some/model", cpu())
+    assert (fit.verdict, fit.memory_needed, fit.download_bytes) == ("unknown", None, None)
+    assert "the Hub gives no figures" in fit.reason
+    hub(200, answer | {"safetensors": {"parameters": {"F32": 1000}, "total": 1000}})
+    fit = will_it_fit("some/model", cpu())
+    assert (fit.weights_bytes, fit.download_bytes) == (4000 // 2, None)
+
+
 def test_unknown_free_memory_is_unknown_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that does not tell its free memory gives figures without a verdict."""
     device = Device(index=0, name="xpu:0", dtype="bfloat16", reason="")
