@@ -76,7 +76,9 @@ def cpu(free: int | None = 16 * GB, dtype: str = "bfloat16") -> Device:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a Hub that nobody answers for."""
-    from huggingface_hub import constants
+    from huggingface_hub import constants, hf_api
+
+    assert hf_api.api  # made now, or it would keep the endpoint of this test
 
     folder = tmp_path / "hub"
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
