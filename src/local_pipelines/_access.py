@@ -368,10 +368,10 @@ def check_token() -> None:
     """
     from local_pipelines.credentials import clean_token
 
-    token = _token() or ""
-    clean = clean_token(token, tr("HF_TOKEN or the token file")) or ""
-    if clean != token:
-        os.environ["HF_TOKEN"] = clean  # where the client looks first
+    # What is refused is in no variable here: some show the variables of a traceback.
+    clean = clean_token(_token() or "", tr("HF_TOKEN or the token file"))
+    if clean != _token():
+        os.environ["HF_TOKEN"] = clean or ""  # where the client looks first
 
 
 def _token() -> str | None:
