@@ -94,12 +94,11 @@ class Weights:
     other_bytes: int = 0
 
 
-def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Find all weight files of a model and check that none is missing.
 
     Args:
         folder: A folder in the Hugging Face or OpenVINO layout.
-        pickled: Accept `pytorch_model*.bin` too.
 
     Returns:
         The files, at least one.
@@ -110,11 +109,10 @@ def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
     if not (folder / "config.json").is_file():
         raise _no_config(folder)
     # The names that transformers looks for, in its order.
-    for name in ["model.safetensors", *(["pytorch_model.bin"] if pickled else [])]:
-        if (folder / name).is_file():
-            return [folder / name]
-        if (folder / f"{name}.index.json").is_file():
-            return _shards(folder / f"{name}.index.json")
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if (folder / "model.safetensors.index.json").is_file():
+        return _shards(folder / "model.safetensors.index.json")
     if (folder / "openvino_model.xml").is_file():
         return _openvino(folder)
     raise _no_weights(folder)

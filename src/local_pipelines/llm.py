@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -110,9 +110,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             if name in GENERATION_OPTIONS
         }
         others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        folder = Path(path)
-        loading = checked_loading(str(model_id), folder) if folder.is_dir() else nullcontext()
-        with _quiet_loading(path), loading:
+        with _quiet_loading(path), checked_loading(str(model_id), Path(path)):
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,

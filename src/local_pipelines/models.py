@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
-from local_pipelines._access import _check_token, check_access, within
+from local_pipelines._access import check_token, host, within
 from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, is_pocket
 from local_pipelines._checkpoint import Shape, Weights
 from local_pipelines._columns import columns, pad
+from local_pipelines._fetch import disk_free as _disk_free
+from local_pipelines._fetch import fetch_model
 from local_pipelines._grammar import gigabytes, paragraph
 from local_pipelines._messages import tr
 from local_pipelines._names import LIST_STEP, ModelName, cached_folder, did_you_mean, locate
 from local_pipelines.devices import Device, select_device
-from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
+from local_pipelines.errors import (
+    DeviceError,
+    LocalPipelinesError,
+    ModelError,
+    OfflineError,
+    ParameterError,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -40,23 +45,21 @@ def model_path(model: ModelName) -> str:
         model: "pocket" (the embedded model), a folder with a model in it, or an id of the Hub.
 
     Returns:
-        A folder's absolute path, or the id unchanged if it is in the cache or the Hub has it.
+        The absolute path of the folder that the model lies in. A model of the Hub is downloaded
+        first, if it is not in the cache: safetensors only, every file compared with its sum.
 
     Raises:
         ModelError: There is no such model, or the folder holds none.
         CredentialError: The model is gated and there is no token, or not the right one.
         AccessError: The model is gated and its licence is not accepted.
-        OfflineError: The model would have to be downloaded and the Hub cannot be reached;
-            known after 5 seconds at most.
+        OfflineError: The model has to be downloaded and the Hub cannot be reached, which is known
+            after 5 seconds at most, or the download does not get through.
+        CacheError: The disk is full, or cannot be written to.
     """
     found = locate(model)
-    if found.folder is not None:
-        return str(found.folder)
-    if not found.files:
-        info = _ask_hub(found.name)
-        if info is None or info.gated:
-            check_access(found.name)
-    return found.name
+    if found.place is None:
+        _ask_hub(found.name)
+    return str(fetch_model(found))
 
 
 # --- the Hub ---------------------------------------------------------------------
@@ -78,22 +81,24 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
 
     if constants.HF_HUB_OFFLINE:
         raise _offline(model_id)
-    _check_token()
-    api = HfApi()
+    check_token()
+
+    def look() -> ModelInfo:
+        return HfApi().model_info(model_id, files_metadata=True, timeout=_PATIENCE)
+
     try:
-        info: ModelInfo = within(
-            _PATIENCE, lambda: api.model_info(model_id, files_metadata=True, timeout=_PATIENCE)
-        )
+        return within(_PATIENCE, look)
     except GatedRepoError:
         return None
     except RepositoryNotFoundError:
-        raise _absent(model_id) from None
+        refusal: LocalPipelinesError = _absent(model_id)
     except HfHubHTTPError:
         return None
+    except LocalPipelinesError as error:
+        refusal = error.with_traceback(None)
     except Exception:  # noqa: BLE001 - no route, no name, no time, or a Wi-Fi log-in page
-        # The client's error may hold the header with the token.
-        raise _offline(model_id, urlsplit(api.endpoint).netloc or api.endpoint) from None
-    return info
+        refusal = _offline(model_id, host())
+    raise refusal  # outside the handler: the client's error may hold the header with the token
 
 
 def _absent(model_id: str) -> ModelError:
@@ -125,10 +130,8 @@ def _offline(model_id: str, host: str = "") -> OfflineError:
     else:
         fact = (
             tr(
-                tr(
-                    '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids'
-                    " downloads."
-                )
+                '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids'
+                " downloads."
             )
             if partly
             else tr('"{model_id}" is not on this machine, and HF_HUB_OFFLINE forbids downloads.')
@@ -456,14 +459,4 @@ def _smaller(
         fit = _judge(other, device, dtype, context, batch_size, advise=False)
         if fit.verdict == "fits":
             return entry.id
-    return None
-
-
-def _disk_free() -> int | None:
-    """Bytes free where downloads go; the folder itself may not exist yet."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE)
-    with suppress(OSError):
-        return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
     return None

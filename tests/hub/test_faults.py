@@ -20,7 +20,7 @@ import huggingface_hub
 import pytest
 
 from local_pipelines import _fetch, errors
-from local_pipelines._access import ask, check_access
+from local_pipelines._access import call_hub, check_access
 from local_pipelines._fetch import fetch_model
 from local_pipelines.gated import load_gated_model
 from local_pipelines.practice_hub import PracticeHub
@@ -164,10 +164,10 @@ def test_a_hub_that_hangs_is_a_sentence(hub: PracticeHub, name: str, kind: str) 
     os.environ["HF_TOKEN"] = hub.tokens["accepted"]
     hub.fail("/api/*", with_=kind, times=None, after=0)  # type: ignore[arg-type]
     with bounded():
-        error = sentence(errors.OfflineError, lambda: ask(GPT2, HANGING[name]))
+        error = sentence(errors.OfflineError, lambda: call_hub(GPT2, HANGING[name]))
     assert "cannot be reached" in error.fact
     hub.recover()
-    ask(GPT2, HANGING[name])
+    call_hub(GPT2, HANGING[name])
 
 
 @pytest.mark.usefixtures("little_patience")
@@ -212,10 +212,10 @@ def test_a_hub_that_goes_away_in_between_is_a_sentence(
     """The preflight went well, then the network was gone; what came before is kept."""
     download = _fetch._download_once
 
-    def download_and_lose_the_network(model_id: str, name: str, revision: str) -> Path:
-        if name == "model.safetensors":
+    def download_and_lose_the_network(model_id: str, file: _fetch._File, commit: str) -> Path:
+        if file.name == "model.safetensors":
             hub.fail(with_="unreachable")
-        return download(model_id, name, revision)
+        return download(model_id, file, commit)
 
     monkeypatch.setattr(_fetch, "_download_once", download_and_lose_the_network)
     monkeypatch.setattr(_fetch, "PAUSES", (0.1,))  # the client takes a second to say so
@@ -280,11 +280,11 @@ def test_a_disk_that_is_too_small_is_told_before_the_download(
     hub: PracticeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sizes are known, so nobody waits an hour for this."""
-    disk_free = _fetch._disk_free
-    monkeypatch.setattr(_fetch, "_disk_free", lambda: 1000)
+    measured = _fetch.disk_free
+    monkeypatch.setattr(_fetch, "disk_free", lambda: 1000)
     assert "does not fit on the disk" in sentence(errors.CacheError, lambda: fetch_model(GPT2)).fact
     assert not served(hub, "model.safetensors")
-    monkeypatch.setattr(_fetch, "_disk_free", disk_free)
+    monkeypatch.setattr(_fetch, "disk_free", measured)
     assert_a_second_try_works(hub)
 
 
