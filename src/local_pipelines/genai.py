@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,10 +11,12 @@ from pydantic import Field
 
 from local_pipelines._chat_template import read_chat_template, render_chat_template
 from local_pipelines._ir import read_export
+from local_pipelines._kept_exports import exported
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
-from local_pipelines.errors import DeviceError, ExportError, ParameterError
+from local_pipelines._ov_config import check_genai_device
+from local_pipelines.errors import ExportError, ParameterError
 
 __all__ = ["GenAIPipeline"]
 
@@ -98,7 +95,7 @@ class GenAIPipeline(LocalLLM):
         export = read_export(folder)
         if not export.has_tokenizer:
             raise _has_no_tokenizer(export.folder)
-        check_device(device, ov_config)
+        check_genai_device(device, ov_config)
         config = exact_config(device, export.weight_format, ov_config or {})
         engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
@@ -147,7 +144,7 @@ class GenAIPipeline(LocalLLM):
         _check_fields(cls, kwargs)
         checked_size(batch_size)
         check_options(_generation_options(max_new_tokens, pipeline_kwargs))
-        check_device(device, ov_config)
+        check_genai_device(device, ov_config)
         return cls.from_model_dir(
             exported(model_id, weight_format),
             max_new_tokens=max_new_tokens,
@@ -254,81 +251,9 @@ def _generation_options(
     return given
 
 
-def check_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
-    """Find out before a model is loaded that OpenVINO GenAI cannot use a device or its options."""
-    if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
-        from local_pipelines._ov_config import check_ov_config
-
-        check_ov_config({} if ov_config is None else ov_config, device)
-    if device.partition(".")[0] not in {"CPU", "GPU"}:
-        raise DeviceError(
-            tr("GenAIPipeline does not run on {device}.").format(device=device),
-            tr("Continuous batching is for CPU and GPU."),
-            tr('Write device="CPU", or use openvino_genai.LLMPipeline itself.'),
-        )
-
-
 def _has_no_tokenizer(folder: Path) -> ExportError:
     return ExportError(
         tr("{folder} lacks the converted tokenizer, openvino_tokenizer.xml.").format(folder=folder),
         tr("The model was exported without openvino-tokenizers."),
         tr('Run `install_packages("openvino")` and export the model again.'),
     )
-
-
-# --- the export of a model id, made once -------------------------------------------------------
-
-
-def exported(model_id: str | os.PathLike[str], weight_format: str) -> Path:
-    """The folder with the export of a model, which is made if it is not there or outdated."""
-    from local_pipelines.openvino import export_openvino
-
-    target = _cache_folder() / _cache_name(model_id, weight_format)
-    try:
-        return export_openvino(model_id, target, weight_format=weight_format)
-    except ExportError:
-        if not target.exists():
-            raise
-    with _set_aside(target):  # of another version of the model, by another OpenVINO, or damaged
-        return export_openvino(model_id, target, weight_format=weight_format)
-
-
-def _cache_folder() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or default).expanduser()
-    return home / "local_pipelines" / "openvino"
-
-
-def _cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:
-    """A name for a model and a format; two folders of one name do not share it."""
-    from local_pipelines.models import _locate
-
-    located = _locate(model_id)
-    if isinstance(located, str):
-        return f"{located.replace('/', '--')}-{weight_format}"
-    if str(model_id).strip() == "pocket":
-        return f"pocket-{weight_format}"
-    place = hashlib.sha256(str(located).encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]", "_", located.name)
-    return f"{name}-{place}-{weight_format}"
-
-
-@contextmanager
-def _set_aside(folder: Path) -> Iterator[None]:
-    """Give a folder another name while its successor is made, and its own back if that fails."""
-    aside = folder.with_name(f".{folder.name}.old-{secrets.token_hex(3)}")
-    try:
-        folder.rename(aside)
-    except OSError as error:
-        raise ExportError(
-            tr("{folder} is outdated and cannot be replaced.").format(folder=folder),
-            f"{error.strerror or error}.",
-            tr("Close the programs that use it, or delete it yourself."),
-        ) from error
-    try:
-        yield
-    except BaseException:
-        if not folder.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -325,10 +325,11 @@ def _load_openvino(wish: _Wish) -> LocalLLM:
 
 
 def _load_genai(wish: _Wish) -> LocalLLM:
-    from local_pipelines.genai import GenAIPipeline, check_device
+    from local_pipelines._ov_config import check_genai_device
+    from local_pipelines.genai import GenAIPipeline
 
     device = _openvino_device(wish.device)
-    check_device(device, None)  # before minutes of work
+    check_genai_device(device, None)  # before minutes of work
     return GenAIPipeline.from_model_dir(
         _exported(wish),
         max_new_tokens=wish.max_new_tokens,
@@ -343,7 +344,7 @@ def _exported(wish: _Wish) -> Path:
     if isinstance(located, Path) and _is_export(located):
         folder = located
     else:
-        from local_pipelines.genai import exported
+        from local_pipelines._kept_exports import exported
 
         folder = exported(wish.model_id, wish.weight_format or "fp32")
     _check_memory(wish, folder)

@@ -657,7 +657,7 @@ def test_bad_arguments_come_before_the_export(exporter: FakeExporter) -> None:
 
 def test_folders_of_one_name_do_not_share_an_export(exporter: FakeExporter, tmp_path: Path) -> None:
     """The place of a folder is part of the export's name."""
-    from local_pipelines.genai import _cache_name
+    from local_pipelines._kept_exports import _cache_name
     from local_pipelines.models import model_path
 
     names = set()
