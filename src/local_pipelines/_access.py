@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from local_pipelines._grammar import paragraph
 from local_pipelines._messages import tr
 from local_pipelines.errors import (
     AccessError,
@@ -21,7 +22,6 @@ from local_pipelines.errors import (
     LocalPipelinesError,
     ModelError,
     OfflineError,
-    _paragraph,
 )
 
 __all__ = ["ask", "check_access", "explain_refusal", "is_passing", "within"]
@@ -280,7 +280,7 @@ def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
 def _no_such_model(model_id: str, private: str) -> ModelError:
     return ModelError(
         tr("The Hub has no model {model_id} that you may see.").format(model_id=model_id),
-        _paragraph(tr("The id is misspelt, or the model was removed."), private),
+        paragraph(tr("The id is misspelt, or the model was removed."), private),
         tr("Look for it at {endpoint}/models.").format(endpoint=_endpoint()),
     )
 

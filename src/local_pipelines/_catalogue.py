@@ -12,10 +12,11 @@ from typing import overload
 from local_pipelines import _checkpoint
 from local_pipelines._checkpoint import Shape
 from local_pipelines._columns import align
+from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import mark, tr
 from local_pipelines.errors import ModelError
 
-__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "gigabytes", "pocket_folder"]
+__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "pocket_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,16 +106,6 @@ def _row(entry: CatalogueEntry) -> tuple[str, ...]:
         tr(entry.languages),
         tr(entry.note),
     )
-
-
-def gigabytes(size: int | None) -> str:
-    """A size in bytes for people: decimal units, as the Hub's pages have them."""
-    if size is None:
-        return "?"
-    for unit, name in ((1e9, "GB"), (1e6, "MB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}" if size < 100 * unit else f"{size / unit:.0f} {name}"
-    return f"{size / 1e3:.0f} kB"
 
 
 def catalogue() -> Catalogue:

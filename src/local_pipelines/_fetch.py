@@ -18,7 +18,7 @@ from typing import Any
 
 from local_pipelines import _checkpoint
 from local_pipelines._access import ask, check_access, explain_refusal, is_passing
-from local_pipelines._catalogue import gigabytes
+from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import tr
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 

@@ -23,8 +23,8 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from local_pipelines import _checkpoint
-from local_pipelines._catalogue import gigabytes
 from local_pipelines._columns import align
+from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import tr
 from local_pipelines.errors import ExportError
 

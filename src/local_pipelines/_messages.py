@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,14 +23,10 @@ if TYPE_CHECKING:
 __all__ = [
     "CHOICE",
     "available_languages",
-    "capitalised",
     "find_language",
-    "fragment",
     "language",
-    "listed",
     "mark",
     "ntr",
-    "sentence",
     "tr",
 ]
 
@@ -80,29 +75,6 @@ def ntr(one: str, many: str, number: int) -> str:
 def mark(message: str) -> str:
     """Mark a literal for the catalogues without translating it yet: `tr` does, when it is shown."""
     return message
-
-
-def listed(words: Sequence[str]) -> str:
-    """Write words as a list: `a, b and c`."""
-    if len(words) < 2:
-        return "".join(words)
-    others = tr(", ").join(words[:-1])
-    return tr("{others} and {last}").format(others=others, last=words[-1])
-
-
-def sentence(part: str) -> str:
-    """Make a sentence of its words: with a full stop."""
-    return tr("{sentence}.").format(sentence=part)
-
-
-def capitalised(text: str) -> str:
-    """Write the first letter as a capital, and leave the others as they are."""
-    return text[:1].upper() + text[1:]
-
-
-def fragment(text: str) -> str:
-    """Take the full stop off a sentence that is to stand inside another."""
-    return text.rstrip(".。")
 
 
 def language() -> str:

@@ -5,11 +5,11 @@ Libraries accept some of these silently, ignore others, and fail on the rest min
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from local_pipelines._messages import listed, tr
+from local_pipelines._grammar import listed, nearest
+from local_pipelines._messages import tr
 from local_pipelines.errors import CredentialError, ParameterError
 
 __all__ = [
@@ -216,9 +216,9 @@ def merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str,
 
 def unknown_option(name: str, known: frozenset[str]) -> ParameterError:
     """The error for an option that nothing here reads."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known)
     return ParameterError(
         tr("{name} is no option of this model.").format(name=name),
         tr("It would have no effect."),
-        tr("Write {near}.").format(near=near[0]) if near else tr("Leave it out."),
+        tr("Write {near}.").format(near=near) if near else tr("Leave it out."),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
@@ -47,12 +47,12 @@ def ov_config(preset: str = "latency", **changes: object) -> dict[str, str]:
         ParameterError: There is no such preset.
     """
     if preset not in OV_CONFIGS:
-        near = difflib.get_close_matches(str(preset).lower(), OV_CONFIGS, n=1) or ["latency"]
+        near = nearest(str(preset).lower(), OV_CONFIGS) or "latency"
         raise ParameterError(
             tr("{preset!r} is none of the presets {names}.").format(
                 preset=preset, names=", ".join(map(repr, OV_CONFIGS))
             ),
-            next_step=tr('Write ov_config("{near}").').format(near=near[0]),
+            next_step=tr('Write ov_config("{near}").').format(near=near),
         )
     return {**OV_CONFIGS[preset], **{name: str(value) for name, value in changes.items()}}
 
@@ -137,11 +137,11 @@ def _check_option(
 
 
 def _unknown(name: object, device: str, known: list[str]) -> ParameterError:
-    near = difflib.get_close_matches(str(name).upper(), known, n=1)
+    near = nearest(str(name).upper(), known)
     return ParameterError(
         tr("{name!r} is no option of OpenVINO on {device}.").format(name=name, device=device),
-        tr('Did you mean "{near}"?').format(near=near[0]) if near else "",
-        tr('Write "{near}".').format(near=near[0])
+        tr('Did you mean "{near}"?').format(near=near) if near else "",
+        tr('Write "{near}".').format(near=near)
         if near
         else tr(
             'List what there is with openvino.Core().get_property("{device}",'

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from local_pipelines._messages import listed, tr
+from local_pipelines._grammar import listed
+from local_pipelines._messages import tr
 from local_pipelines.errors import ParameterError, PromptFileError
 
 __all__ = ["AnswerFile", "FilePrompt", "PromptSource"]

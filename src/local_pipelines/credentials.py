@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from local_pipelines._grammar import paragraph
 from local_pipelines._messages import mark, tr
-from local_pipelines.errors import CredentialError, _paragraph
+from local_pipelines.errors import CredentialError
 
 __all__ = ["Account", "Token", "clean_token", "find_token", "hub_is_offline", "login"]
 
@@ -65,7 +66,7 @@ class Account:
                 name=self.name, source=self.source
             )
         where = tr("A token is in place, from: {source}.").format(source=self.source)
-        return _paragraph(where, self.note)
+        return paragraph(where, self.note)
 
 
 def hub_is_offline() -> bool:

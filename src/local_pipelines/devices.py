@@ -11,19 +11,26 @@ import platform
 import re
 import shutil
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines._messages import capitalised, listed, mark, ntr, sentence, tr
+from local_pipelines._grammar import capitalised, listed, sentence
+from local_pipelines._messages import mark, ntr, tr
 from local_pipelines.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Device", "available_devices", "select_device"]
+__all__ = [
+    "Device",
+    "available_devices",
+    "nvidia_driver_present",
+    "parse_device",
+    "ram",
+    "select_device",
+]
 
 _CHOICES = mark(
     '"auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the first GPU'
@@ -103,7 +110,7 @@ def select_device(prefer: str | int = "auto") -> Device:
     Raises:
         DeviceError: `prefer` is no such name or number, or the machine has no such device.
     """
-    kind, index = _parse(prefer)  # first: a slip of the pen is not worth importing torch
+    kind, index = parse_device(prefer)  # first: a slip of the pen is not worth importing torch
     import torch
 
     accelerators, obstacles = _accelerators(torch)
@@ -119,8 +126,26 @@ def select_device(prefer: str | int = "auto") -> Device:
 # --- what was asked for -----------------------------------------------------------------------
 
 
-def _parse(prefer: object) -> tuple[str, int | None]:
-    """The kind ("auto", "cpu", "number" for any accelerator, or a family) and the index."""
+def parse_device(prefer: object) -> tuple[str, int | None]:
+    """Read what was written as a device, without asking torch.
+
+    Args:
+        prefer: As in `select_device`.
+
+    Returns:
+        The kind ("auto", "cpu", "number" for any accelerator, or a family) and the index.
+
+    Raises:
+        DeviceError: If it is no name and no number of a device.
+
+    Examples:
+        >>> parse_device("cuda:1")
+        ('cuda', 1)
+        >>> parse_device(-1)
+        ('cpu', None)
+        >>> parse_device("0")
+        ('number', 0)
+    """
     # papermill and pickers hand numbers over as text too; True and False are ints in Python only.
     text = "" if isinstance(prefer, bool) else str(prefer).strip().lower()
     if text in {"auto", "cpu", "-1"}:
@@ -275,7 +300,7 @@ def _mps(torch: Any) -> Device:
 
 def _free_memory(torch: Any, device: Device) -> int | None:
     if device.name == "mps":  # it shares the RAM, up to a limit
-        return min(_ram()[1], device.memory_total or _ram()[0])
+        return min(ram()[1], device.memory_total or ram()[0])
     family = getattr(torch, device.name.split(":")[0])
     with suppress(AttributeError, RuntimeError):  # torch.xpu has it since 2.6; drivers may refuse
         return int(family.mem_get_info(device.index)[0])
@@ -287,7 +312,7 @@ def _why_no_gpu(torch: Any, accelerators: list[Device], obstacles: list[str]) ->
         return tr("{device} is the better choice").format(device=accelerators[0].name)
     if obstacles:
         return obstacles[0]
-    if not _nvidia_driver_present():
+    if not nvidia_driver_present():
         return tr(_NO_GPU)
     if not torch.version.cuda:
         return tr("torch was installed without CUDA though an NVIDIA driver is present")
@@ -299,7 +324,8 @@ def _why_no_gpu(torch: Any, accelerators: list[Device], obstacles: list[str]) ->
     ).format(version=torch.version.cuda)
 
 
-def _nvidia_driver_present() -> bool:
+def nvidia_driver_present() -> bool:
+    """Say whether an NVIDIA driver is there, without importing torch."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
@@ -308,7 +334,7 @@ def _nvidia_driver_present() -> bool:
 
 def _cpu(torch: Any, why: str) -> Device:
     fast = _cpu_computes_bfloat16(torch)
-    total, free = _ram()
+    total, free = ram()
     return Device(
         index=-1,
         name="cpu",
@@ -340,9 +366,9 @@ def _cpu_computes_bfloat16(torch: Any) -> bool:
 
 def _capabilities(torch: Any) -> dict[str, Any] | None:
     """What a recent torch knows about the processor; None where it cannot be asked."""
-    ask: Callable[[], dict[str, Any]] | None = getattr(torch.cpu, "get_capabilities", None)
-    with suppress(AttributeError, RuntimeError):
-        return None if ask is None else ask()
+    with suppress(AttributeError, RuntimeError):  # AttributeError: an older torch
+        capabilities: dict[str, Any] = torch.cpu.get_capabilities()
+        return capabilities
     return None
 
 
@@ -360,16 +386,38 @@ def _cpuinfo(key: str) -> str:
     return ""
 
 
+# --- memory -----------------------------------------------------------------------------------
+
 _CGROUP = Path("/sys/fs/cgroup")
+# Of cgroups version 2 and 1: the limit, what is used, and how memory.stat calls the part of it that
+# is only a cache of files, which the kernel gives back to whoever needs memory.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
 
 
-def _ram() -> tuple[int, int]:
-    """Total and free RAM in bytes; in a container, what the container may take."""
+def ram() -> tuple[int, int]:
+    """Measure the RAM, total and free, in bytes; in a container, what the container may take."""
     import psutil
 
     memory = psutil.virtual_memory()
-    with suppress(OSError, ValueError):  # no Linux container, or one without a limit ("max")
-        limit = int((_CGROUP / "memory.max").read_text())
-        used = int((_CGROUP / "memory.current").read_text())
-        return min(memory.total, limit), max(0, min(memory.available, limit - used))
+    for limit_file, used_file, stat_file, cached in _CGROUP_FILES:
+        with suppress(OSError, ValueError):  # no such container, or one without a limit ("max")
+            limit = int((_CGROUP / limit_file).read_text())
+            used = int((_CGROUP / used_file).read_text()) - _stat(_CGROUP / stat_file, cached)
+            return min(memory.total, limit), max(0, min(memory.available, limit - used))
     return memory.total, memory.available
+
+
+def _stat(file: Path, name: str) -> int:
+    """The figure of that name in a cgroup's memory.stat; 0 if there is none."""
+    with suppress(OSError):
+        if match := re.search(rf"^{name} (\d+)$", file.read_text(), re.MULTILINE):
+            return int(match[1])
+    return 0

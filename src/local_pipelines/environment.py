@@ -21,15 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local_pipelines._columns import columns, fold
+from local_pipelines._grammar import paragraph
 from local_pipelines._messages import CHOICE, available_languages, find_language, tr
 from local_pipelines.credentials import clean_token, find_env_file, find_token, hub_is_offline
-from local_pipelines.errors import (
-    CacheError,
-    CredentialError,
-    EnvironmentFileError,
-    ParameterError,
-    _paragraph,
-)
+from local_pipelines.errors import CacheError, CredentialError, EnvironmentFileError, ParameterError
 from local_pipelines.packages import (
     NEEDED,
     OPTIONAL,
@@ -251,9 +246,9 @@ def _report(
     home: Path,
     notes: list[str],
 ) -> Environment:
-    from local_pipelines.devices import _ram
+    from local_pipelines.devices import ram
 
-    total, free = _ram()
+    total, free = ram()
     system = "macOS" if platform.system() == "Darwin" else platform.system()
     return Environment(
         python=platform.python_version(),
@@ -440,7 +435,7 @@ def _clean_variable(name: str, notes: list[str], source: str = "") -> bool:
     try:
         token = clean_token(raw, source or name)
     except CredentialError as error:
-        notes.append(_paragraph(str(error), tr("Until then it is left out.")))
+        notes.append(paragraph(str(error), tr("Until then it is left out.")))
         token = None
     if token != raw:
         _put(name, token)

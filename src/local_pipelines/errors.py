@@ -6,6 +6,8 @@ In a notebook such an error shows its sentences instead of a traceback. The trac
 
 from __future__ import annotations
 
+from local_pipelines._grammar import paragraph
+
 __all__ = [
     "AccessError",
     "CacheError",
@@ -25,12 +27,6 @@ __all__ = [
 ]
 
 
-def _paragraph(*sentences: str) -> str:
-    # Chinese puts no blank after its full stop.
-    said = (each if each.endswith("。") else f"{each} " for each in sentences if each)
-    return "".join(said).rstrip(" ")
-
-
 class LocalPipelinesError(Exception):
     """The family of all errors that this package raises on purpose.
 
@@ -44,7 +40,7 @@ class LocalPipelinesError(Exception):
         self.fact = fact
         self.cause = cause
         self.next_step = next_step
-        super().__init__(_paragraph(fact, cause, next_step))
+        super().__init__(paragraph(fact, cause, next_step))
 
     def __reduce__(self) -> tuple[type[LocalPipelinesError], tuple[str, str, str]]:
         """Keep the three parts when the error travels between processes."""

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
+from local_pipelines._grammar import paragraph
 from local_pipelines._messages import mark, tr
 from local_pipelines._options import GENERATION_OPTIONS
-from local_pipelines.errors import LocalPipelinesError, ParameterError, _paragraph
+from local_pipelines.errors import LocalPipelinesError, ParameterError
 
 __all__ = ["Explanation", "explain"]
 
@@ -129,7 +130,7 @@ def _unknown(error: BaseException) -> Explanation:
     )
     return Explanation(
         _fact(error),
-        _paragraph(tr("This error is not among those known here."), where),
+        paragraph(tr("This error is not among those known here."), where),
         tr("Read the message's last lines, and search for them together with the package's name."),
         known=False,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from dataclasses import dataclass
@@ -11,16 +10,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local_pipelines import models
-from local_pipelines._catalogue import gigabytes
+from local_pipelines._grammar import gigabytes, nearest
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import BACKENDS, check_generation_options
 from local_pipelines.devices import (
     Device,
-    _nvidia_driver_present,
-    _parse,
-    _ram,
+    nvidia_driver_present,
+    parse_device,
+    ram,
     select_device,
 )
 from local_pipelines.errors import (
@@ -120,12 +119,12 @@ def _is_export(folder: Path) -> bool:
 
 def _check_backend(backend: str, weight_format: str | None) -> None:
     if backend not in BACKENDS:
-        near = difflib.get_close_matches(str(backend).lower(), BACKENDS, n=1) or ["auto"]
+        near = nearest(str(backend).lower(), BACKENDS) or "auto"
         raise ParameterError(
             tr("{backend!r} is none of the backends {names}.").format(
                 backend=backend, names=", ".join(map(repr, BACKENDS))
             ),
-            next_step=tr('Write backend="{near}".').format(near=near[0]),
+            next_step=tr('Write backend="{near}".').format(near=near),
         )
     if weight_format is not None:
         from local_pipelines.openvino import checked_format
@@ -180,7 +179,7 @@ def _why_torch(device: str | int) -> str:
     """The reason to take torch because of the device; empty if there is none."""
     if str(device).strip().lower() in {"cpu", "-1"} or _is_openvinos(device):
         return ""
-    kind, _ = _parse(device)
+    kind, _ = parse_device(device)
     # Asking torch takes seconds: only where there may be something that it can use.
     if kind == "auto" and not _may_have_accelerator():
         return ""
@@ -195,7 +194,7 @@ def _is_openvinos(device: str | int) -> bool:
 
 def _may_have_accelerator() -> bool:
     rocm_or_xpu = any(mark in (_version("torch") or "") for mark in ("+rocm", "+xpu"))
-    return _nvidia_driver_present() or rocm_or_xpu or sys.platform == "darwin"
+    return nvidia_driver_present() or rocm_or_xpu or sys.platform == "darwin"
 
 
 def _installed(backend: str) -> str | None:
@@ -353,7 +352,7 @@ def _exported(wish: _Wish) -> Path:
 
 def _check_memory(wish: _Wish, folder: Path) -> None:
     """Refuse weights larger than the memory: each token would read them from the disk again."""
-    file, free = folder / "openvino_model.bin", _ram()[1]
+    file, free = folder / "openvino_model.bin", ram()[1]
     weights = file.stat().st_size if file.is_file() else 0  # who loads it says what is missing
     if _openvino_device(wish.device) == "CPU" and weights > free:
         raise ModelError(

@@ -19,8 +19,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from local_pipelines._columns import align
+from local_pipelines._grammar import paragraph
 from local_pipelines._messages import ntr, tr
-from local_pipelines.errors import LocalPipelinesError, ParameterError, _paragraph
+from local_pipelines.errors import LocalPipelinesError, ParameterError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -364,7 +365,7 @@ def _naming(where: str) -> Iterator[None]:
     try:
         yield
     except LocalPipelinesError as error:  # a notebook shows nothing but its sentences
-        raise type(error)(_paragraph(where, error.fact), error.cause, error.next_step) from error
+        raise type(error)(paragraph(where, error.fact), error.cause, error.next_step) from error
     except Exception as error:
         error.add_note(where)
         raise

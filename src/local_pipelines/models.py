@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import shutil
@@ -15,18 +14,13 @@ from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
 from local_pipelines._access import _check_token, check_access, within
-from local_pipelines._catalogue import (
-    Catalogue,
-    CatalogueEntry,
-    catalogue,
-    gigabytes,
-    pocket_folder,
-)
+from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, pocket_folder
 from local_pipelines._checkpoint import Shape, Weights
 from local_pipelines._columns import columns, pad
+from local_pipelines._grammar import gigabytes, nearest, paragraph
 from local_pipelines._messages import mark, tr
 from local_pipelines.devices import Device, select_device
-from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError, _paragraph
+from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -192,8 +186,8 @@ def _nearest(model: str) -> str | None:
         names[entry.id.split("/")[-1].lower()] = entry.id
     wanted = model.lower().replace(" ", "-")
     for text in (wanted, wanted.split("/")[-1]):
-        if near := difflib.get_close_matches(text, names, n=1):
-            return names[near[0]]
+        if near := nearest(text, names):
+            return names[near]
     return None
 
 
@@ -298,7 +292,7 @@ def _offline(model_id: str, host: str = "") -> OfflineError:
         )
     hint = "" if catalogue().find(model_id) else _did_you_mean(model_id)
     cause = tr("A model of the Hub is downloaded once, when it is first used.")
-    return OfflineError(fact.format(model_id=model_id, host=host), _paragraph(cause, hint), step)
+    return OfflineError(fact.format(model_id=model_id, host=host), paragraph(cause, hint), step)
 
 
 # --- will it fit? ------------------------------------------------------------------------------
@@ -509,7 +503,7 @@ def _judge(
         alternative = _smaller(facts, device, dtype, context, batch_size)
         if alternative:
             advice = tr('Try "{model_id}" instead.').format(model_id=alternative)
-            reason = _paragraph(reason, advice)
+            reason = paragraph(reason, advice)
     return Fit(
         model_id=facts.model_id,
         device=device.name,

@@ -7,7 +7,6 @@ name only when everything in it is finished.
 
 from __future__ import annotations
 
-import difflib
 import errno
 import gc
 import logging
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from local_pipelines import _checkpoint, models
-from local_pipelines._catalogue import gigabytes
+from local_pipelines._grammar import gigabytes, nearest
 from local_pipelines._ir import (
     Export,
     ExportError,
@@ -141,12 +140,12 @@ def checked_format(weight_format: object) -> str:
     """Give a format that can be exported, or raise ParameterError."""
     if isinstance(weight_format, str) and weight_format in _BYTES:
         return weight_format
-    near = difflib.get_close_matches(str(weight_format).lower(), _BYTES, n=1) or ["int8"]
+    near = nearest(str(weight_format).lower(), _BYTES) or "int8"
     raise ParameterError(
         tr("{weight_format!r} is none of the formats {names}.").format(
             weight_format=weight_format, names=", ".join(map(repr, _BYTES))
         ),
-        next_step=tr('Write weight_format="{near}".').format(near=near[0]),
+        next_step=tr('Write weight_format="{near}".').format(near=near),
     )
 
 
@@ -330,9 +329,9 @@ def _disk_free(target: Path) -> int | None:
 
 
 def _memory_free() -> int:
-    from local_pipelines.devices import _ram
+    from local_pipelines.devices import ram
 
-    return _ram()[1]
+    return ram()[1]
 
 
 # --- the group size of int4 --------------------------------------------------------------------

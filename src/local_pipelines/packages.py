@@ -21,8 +21,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from local_pipelines._grammar import paragraph
 from local_pipelines._messages import tr
-from local_pipelines.errors import MissingPackageError, ParameterError, _paragraph
+from local_pipelines.errors import MissingPackageError, ParameterError
 
 __all__ = ["Installation", "install_packages", "installed_versions", "torchvision_fault"]
 
@@ -71,7 +72,7 @@ class Installation:
         advice = tr("Restart the kernel: it still uses the old {names}.").format(
             names=", ".join(self.restart)
         )
-        return _paragraph(done, advice)
+        return paragraph(done, advice)
 
 
 def installed_versions(names: Iterable[str] = (*NEEDED, *OPTIONAL)) -> dict[str, str | None]:

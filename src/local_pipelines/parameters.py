@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import reprlib
 from collections.abc import Callable
 
+from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
 from local_pipelines._options import BACKENDS
 from local_pipelines.errors import ParameterError
@@ -121,12 +121,12 @@ def _seed(name: str, value: object) -> None:
 def _choice(*words: str) -> _Check:
     def check(name: str, value: object) -> None:
         if value not in words:
-            near = difflib.get_close_matches(str(value).lower(), words, n=1) or words[:1]
+            near = nearest(str(value).lower(), words) or words[0]
             raise ParameterError(
                 tr("{name} = {value} is not one of {names}.").format(
                     name=name, value=reprlib.repr(value), names=", ".join(map(repr, words))
                 ),
-                next_step=tr('Write {name} = "{near}".').format(name=name, near=near[0]),
+                next_step=tr('Write {name} = "{near}".').format(name=name, near=near),
             )
 
     return check
@@ -177,11 +177,11 @@ def _check_for(name: str) -> _Check:
         return _CHECKS[name]
     if _COUNT_NAME.fullmatch(name):
         return _count
-    near = difflib.get_close_matches(name.upper(), _CHECKS, n=1)
+    near = nearest(name.upper(), _CHECKS)
     raise ParameterError(
         tr("{name} is no parameter of the notebooks.").format(name=name),
         tr("Known are {names}, and numbers such as N_RUNS or GROUP_SIZE.").format(
             names=", ".join(_CHECKS)
         ),
-        tr("Write {near}.").format(near=near[0]) if near else tr("Take it away."),
+        tr("Write {near}.").format(near=near) if near else tr("Take it away."),
     )

@@ -9,7 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from local_pipelines import _front_end
 from local_pipelines._chat_box import ChatBox, default_questions
-from local_pipelines._messages import capitalised, fragment, mark, sentence, tr
+from local_pipelines._grammar import capitalised, fragment, sentence
+from local_pipelines._messages import mark, tr
 from local_pipelines.errors import CredentialError, DeviceError, ModelError, ParameterError
 
 __all__ = ["ChatBox", "Picker", "chat_box", "device_picker", "model_picker"]
@@ -291,7 +292,7 @@ def _describe_model(choice: Choice[str]) -> str:
 
 
 def _model_choice(model_id: str, device: Any) -> Choice[str]:
-    from local_pipelines._catalogue import gigabytes
+    from local_pipelines._grammar import gigabytes
     from local_pipelines.models import catalogue, will_it_fit
 
     try:
@@ -312,7 +313,7 @@ def _model_choice(model_id: str, device: Any) -> Choice[str]:
 
 def _obstacle(fit: Any, *, gated: bool) -> str:
     """Why a model cannot be had here, the most stubborn reason first; empty if it can."""
-    from local_pipelines._catalogue import gigabytes
+    from local_pipelines._grammar import gigabytes
     from local_pipelines.credentials import find_token, hub_is_offline
 
     if fit.verdict == "does not fit":

@@ -64,10 +64,10 @@ def use_torch(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(**parts: Any) -> None:
         monkeypatch.setitem(sys.modules, "torch", make_torch(**parts))
 
-    monkeypatch.setattr(devices, "_nvidia_driver_present", lambda: False)
+    monkeypatch.setattr(devices, "nvidia_driver_present", lambda: False)
     monkeypatch.setattr(devices.platform, "system", lambda: "Linux")
     monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(devices, "_ram", lambda: (16 * GB, 10 * GB))
+    monkeypatch.setattr(devices, "ram", lambda: (16 * GB, 10 * GB))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return use
 
@@ -199,10 +199,31 @@ def test_a_cpu_gets_bfloat16_only_where_it_computes_in_it(
     assert dtype in device.reason
 
 
-def test_an_older_torch_is_asked_by_its_older_names(use_torch: Any) -> None:
+@pytest.mark.parametrize("probe", ["_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_an_older_torch_is_asked_by_its_older_names(
+    use_torch: Any, monkeypatch: pytest.MonkeyPatch, probe: str
+) -> None:
     """An older build answers through one function for each instruction set."""
-    use_torch(cpu=SimpleNamespace(_is_avx512_bf16_supported=lambda: True))
+    monkeypatch.setattr(devices, "_cpuinfo", lambda key: "")
+    use_torch(cpu=SimpleNamespace(**{probe: lambda: True}))
     assert select_device().dtype == "bfloat16"
+    use_torch(cpu=SimpleNamespace(**{probe: lambda: False}))
+    assert select_device().dtype == "float32"
+
+
+def test_a_system_without_proc_cpuinfo_has_a_device_all_the_same(
+    use_torch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS and Windows there is no such file: the format is the safe one, the name Python's."""
+
+    def absent(path: Path, **_: Any) -> str:
+        raise FileNotFoundError(path)
+
+    use_torch(cpu=SimpleNamespace())
+    monkeypatch.setattr(Path, "read_text", absent)
+    monkeypatch.setattr(devices.platform, "processor", lambda: "A processor")
+    device = select_device()
+    assert (device.dtype, device.hardware) == ("float32", "A processor")
 
 
 @pytest.mark.parametrize(
@@ -249,9 +270,33 @@ def test_a_container_has_no_more_memory_than_its_limit(
     (tmp_path / "memory.max").write_text("1000000\n")
     (tmp_path / "memory.current").write_text("400000\n")
     monkeypatch.setattr(devices, "_CGROUP", tmp_path)
-    assert devices._ram() == (1_000_000, 600_000)
+    assert devices.ram() == (1_000_000, 600_000)
     (tmp_path / "memory.max").write_text("max\n")
-    assert devices._ram()[0] > 1_000_000
+    assert devices.ram()[0] > 1_000_000
+
+
+def test_a_download_in_a_container_does_not_fill_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that the kernel keeps in memory for later, and drops when asked, count as free."""
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 300000\nactive_file 5\ninactive_file 600000\n")
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
+    assert devices.ram() == (1_000_000, 700_000)
+
+
+def test_a_container_of_the_older_kind_has_its_limit_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 1 of the kernel's containers has other files with the same figures."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    (folder / "memory.limit_in_bytes").write_text("1000000\n")
+    (folder / "memory.usage_in_bytes").write_text("900000\n")
+    (folder / "memory.stat").write_text("inactive_file 1\ntotal_inactive_file 600000\n")
+    monkeypatch.setattr(devices, "_CGROUP", tmp_path)
+    assert devices.ram() == (1_000_000, 700_000)
 
 
 # --- why there is no GPU ----------------------------------------------------------------------
@@ -262,7 +307,7 @@ def test_a_torch_without_cuda_beside_a_driver_is_named(
 ) -> None:
     """The commonest cause of an idle GPU, a CPU build of torch, stands in the reason."""
     use_torch()
-    monkeypatch.setattr(devices, "_nvidia_driver_present", lambda: True)
+    monkeypatch.setattr(devices, "nvidia_driver_present", lambda: True)
     assert "torch was installed without CUDA" in select_device().reason
     with pytest.raises(DeviceError, match="torch was installed without CUDA"):
         select_device("cuda")
@@ -273,7 +318,7 @@ def test_an_old_driver_and_a_hidden_gpu_are_told_apart(
 ) -> None:
     """With a CUDA build and a driver, either the driver is too old or a variable hides the GPU."""
     use_torch(cuda_version="13.0")
-    monkeypatch.setattr(devices, "_nvidia_driver_present", lambda: True)
+    monkeypatch.setattr(devices, "nvidia_driver_present", lambda: True)
     assert "too old for CUDA 13.0" in select_device().reason
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert "CUDA_VISIBLE_DEVICES hides" in select_device().reason

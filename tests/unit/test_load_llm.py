@@ -223,7 +223,7 @@ def test_an_export_that_does_not_fit(backend: str, monkeypatch: pytest.MonkeyPat
     """With OpenVINO the weights are compared with the memory that is free."""
     pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
     load_llm(backend=backend)
-    monkeypatch.setattr(loading, "_ram", lambda: (10**6, 10**6))
+    monkeypatch.setattr(loading, "ram", lambda: (10**6, 10**6))
     with pytest.raises(ModelError, match=r"does not fit into the memory: its weights take"):
         load_llm(backend=backend)
 

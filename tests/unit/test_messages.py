@@ -19,7 +19,8 @@ from course_kit.pocket_model import world
 from local_pipelines import _messages, catalogue, explain, measure_in_turn, setup_environment
 from local_pipelines._chat_box import ChatBox, default_questions
 from local_pipelines._columns import align, columns, fold
-from local_pipelines._messages import CHOICE, find_language, language, listed, ntr, tr
+from local_pipelines._grammar import listed
+from local_pipelines._messages import CHOICE, find_language, language, ntr, tr
 from local_pipelines._stopping import checked_stop
 from local_pipelines.errors import LocalPipelinesError, ParameterError
 from local_pipelines.widgets import Choice, Picker
