@@ -1,44 +1,99 @@
-"""The exports that the course keeps in `HF_HOME`: each is made when it is first used."""
+"""The exports that the course keeps in `HF_HOME`: each is made when it is first used.
+
+One that is outdated or damaged is replaced by itself, and a line says so.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
+from local_pipelines._export_formats import checked_format
+from local_pipelines._export_job import ExportJob
+from local_pipelines._export_manifest import read_manifest, tool_versions
+from local_pipelines._file_sums import changed_file
+from local_pipelines._machine import hf_home
 from local_pipelines._messages import tr
-from local_pipelines.errors import ExportError
+from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError
 
-__all__ = ["exported"]
+__all__ = ["cache_name", "exported", "load_kept"]
+
+_LOG = logging.getLogger("local_pipelines")
+_LONGEST_NAME = 60  # characters of a folder's name; file systems take 255 bytes
+
+T = TypeVar("T")
 
 
 def exported(model_id: str | os.PathLike[str], weight_format: str) -> Path:
-    """The folder with the export of a model, which is made if it is not there or outdated."""
-    from local_pipelines.openvino import export_openvino
+    """The folder with the export of a model, which is made if it is not there or not right.
 
-    target = _cache_folder() / _cache_name(model_id, weight_format)
+    Raises:
+        LocalPipelinesError: As in `export_openvino`.
+    """
+    from local_pipelines.openvino import make_export
+
+    job = _kept_job(model_id, weight_format)
     try:
-        return export_openvino(model_id, target, weight_format=weight_format)
-    except ExportError:
-        if not target.exists():
+        return make_export(job)
+    except ExportError as fault:
+        if not os.path.lexists(job.target):
             raise
-    with _set_aside(target):  # of another version of the model, by another OpenVINO, or damaged
-        return export_openvino(model_id, target, weight_format=weight_format)
+        return _made_anew(job, fault)
 
 
-def _cache_folder() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or default).expanduser()
-    return home / "local_pipelines" / "openvino"
+def load_kept(model_id: str | os.PathLike[str], weight_format: str, load: Callable[[Path], T]) -> T:
+    """Load the export of a model; if the engine cannot, and it may be damaged, load a new one.
+
+    Args:
+        model_id: "pocket", an id of the Hub, or a folder.
+        weight_format: "fp32", "int8" or "int4".
+        load: Loads a folder.
+
+    Raises:
+        LocalPipelinesError: As in `export_openvino`, and what `load` raises.
+    """
+    folder = exported(model_id, weight_format)
+    try:
+        return load(folder)
+    except EngineError as fault:
+        if not _may_be_damaged(folder):
+            raise  # a new one would be the same
+        return load(_made_anew(_kept_job(model_id, weight_format), fault))
 
 
-def _cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:
-    """A name for a model and a format; two folders of one name do not share it."""
+def _made_anew(job: ExportJob, fault: LocalPipelinesError) -> Path:
+    from local_pipelines.openvino import make_export
+
+    _LOG.warning(
+        "%s", tr("{name} is exported again: {fact}").format(name=job.target.name, fact=fault.fact)
+    )
+    return make_export(job, replace=True)
+
+
+def _may_be_damaged(folder: Path) -> bool:
+    """Whether a new export could be another one: a file has changed, or a tool."""
+    manifest = read_manifest(folder)
+    if manifest is None or manifest.versions != tool_versions():
+        return True
+    try:
+        return changed_file(folder, manifest.files, trust_times=False) is not None
+    except OSError:
+        return True
+
+
+def _kept_job(model_id: str | os.PathLike[str], weight_format: str) -> ExportJob:
+    kept = hf_home() / "local_pipelines" / "openvino"
+    weight_format = checked_format(weight_format)
+    return ExportJob(model_id, kept / cache_name(model_id, weight_format), weight_format)
+
+
+def cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:
+    """A name for a model and a format; two folders of one name do not get the same."""
     from local_pipelines.models import _locate
 
     located = _locate(model_id)
@@ -47,26 +102,5 @@ def _cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:
     if str(model_id).strip() == "pocket":
         return f"pocket-{weight_format}"
     place = hashlib.sha256(str(located).encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]", "_", located.name)
+    name = re.sub(r"[^\w.-]", "_", located.name)[:_LONGEST_NAME]
     return f"{name}-{place}-{weight_format}"
-
-
-@contextmanager
-def _set_aside(folder: Path) -> Iterator[None]:
-    """Give a folder another name while its successor is made, and its own back if that fails."""
-    aside = folder.with_name(f".{folder.name}.old-{secrets.token_hex(3)}")
-    try:
-        folder.rename(aside)
-    except OSError as error:
-        raise ExportError(
-            tr("{folder} is outdated and cannot be replaced.").format(folder=folder),
-            f"{error.strerror or error}.",
-            tr("Close the programs that use it, or delete it yourself."),
-        ) from error
-    try:
-        yield
-    except BaseException:
-        if not folder.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,7 @@ from pydantic import Field
 
 from local_pipelines._chat_template import read_chat_template, render_chat_template
 from local_pipelines._ir import read_export
-from local_pipelines._kept_exports import exported
+from local_pipelines._kept_exports import load_kept
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
@@ -145,8 +146,8 @@ class GenAIPipeline(LocalLLM):
         checked_size(batch_size)
         check_options(_generation_options(max_new_tokens, pipeline_kwargs))
         check_genai_device(device, ov_config)
-        return cls.from_model_dir(
-            exported(model_id, weight_format),
+        load = partial(
+            cls.from_model_dir,
             max_new_tokens=max_new_tokens,
             device=device,
             ov_config=ov_config,
@@ -154,6 +155,7 @@ class GenAIPipeline(LocalLLM):
             pipeline_kwargs=pipeline_kwargs,
             **({"model_id": str(model_id)} | kwargs),
         )
+        return load_kept(model_id, weight_format, load)
 
     # --- what LocalLLM asks for ---------------------------------------------------------------
 

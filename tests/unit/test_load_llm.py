@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from local_pipelines import LocalPipeline, load_llm, loading, models
-from local_pipelines._ir import MANIFEST, ExportError
+from local_pipelines._export_manifest import MANIFEST
 from local_pipelines.devices import Device
 from local_pipelines.errors import (
     DeviceError,
     EngineError,
+    ExportError,
     MissingPackageError,
     ModelError,
     ParameterError,
@@ -183,7 +184,7 @@ def test_a_missing_intel_gpu_is_found_before_an_export(
 ) -> None:
     """An export may take minutes."""
     pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
-    monkeypatch.setattr(loading, "_exported", lambda _: pytest.fail("it was exported"))
+    monkeypatch.setattr(loading, "_load_exported", lambda *_: pytest.fail("it was exported"))
     with pytest.raises(DeviceError):
         load_llm(backend=backend, device="GPU.7")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,3 +45,26 @@ def test_the_sum_of_a_file_is_sha256(tmp_path: Path) -> None:
     """It is what other tools tell for the same bytes."""
     (tmp_path / "file").write_bytes(b"bytes")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"bytes").hexdigest()
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"HF_HOME": "$SCRATCH/hf", "SCRATCH": "/scratch"},
+        {"HF_HOME": "~/hf"},
+        {"HF_HOME": "hf"},
+        {"XDG_CACHE_HOME": "/cache"},
+        {},
+    ],
+)
+def test_models_are_kept_where_the_client_keeps_them(
+    run_python: Callable[..., str], variables: dict[str, str]
+) -> None:
+    """Variables and `~` are expanded as it does, before it is imported and after."""
+    printed = run_python(
+        "import os; [os.environ.pop(name, None) for name in ('HF_HOME', 'XDG_CACHE_HOME')]\n"
+        f"os.environ |= {variables!r}\n"
+        "from local_pipelines._machine import hf_home; print(hf_home())\n"
+        "from huggingface_hub import constants; print(constants.HF_HOME); print(hf_home())"
+    )
+    assert len(set(printed.split())) == 1
