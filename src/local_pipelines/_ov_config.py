@@ -11,7 +11,7 @@ from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
-__all__ = ["OV_CONFIGS", "check_ov_config", "last_line", "ov_config"]
+__all__ = ["OV_CONFIGS", "check_genai_device", "check_ov_config", "last_line", "ov_config"]
 
 OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -87,6 +87,18 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
     probe = _probe(openvino)
     for name, value in config.items():
         _check_option(core, probe, device, known, name, value)
+
+
+def check_genai_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
+    """Find out before a model is loaded that OpenVINO GenAI cannot use a device or its options."""
+    if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
+        check_ov_config({} if ov_config is None else ov_config, device)
+    if device.partition(".")[0] not in {"CPU", "GPU"}:
+        raise DeviceError(
+            tr("GenAIPipeline does not run on {device}.").format(device=device),
+            tr("Continuous batching is for CPU and GPU."),
+            tr('Write device="CPU", or use openvino_genai.LLMPipeline itself.'),
+        )
 
 
 def _check_option(
