@@ -16,7 +16,7 @@ from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import mark, tr
 from local_pipelines.errors import ModelError
 
-__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "pocket_folder"]
+__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "is_pocket", "pocket_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def _headings() -> tuple[str, ...]:
 
 
 def _row(entry: CatalogueEntry) -> tuple[str, ...]:
-    download = tr("none") if entry.id == "pocket" else gigabytes(entry.download_bytes)
+    download = tr("none") if is_pocket(entry.id) else gigabytes(entry.download_bytes)
     return (
         entry.id,
         "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M",
@@ -115,6 +115,11 @@ def catalogue() -> Catalogue:
         A sequence of entries; in a notebook it is a table.
     """
     return Catalogue([_pocket(), *_HUB])
+
+
+def is_pocket(name: str) -> bool:
+    """Whether a name is that of the embedded model."""
+    return name == "pocket"
 
 
 def pocket_folder() -> Path:
@@ -139,7 +144,7 @@ def _pocket() -> CatalogueEntry:
     try:
         folder = pocket_folder()
         weights = _checkpoint.weight_files(folder)
-        parameters = _checkpoint.read_weights(weights).floats
+        parameters = _checkpoint.weigh(weights, _checkpoint.read_tensors(weights)).floats
         size = _checkpoint.folder_size(folder)
         shape = _checkpoint.read_shape(folder)
     except ModelError:

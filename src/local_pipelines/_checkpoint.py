@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,45 @@ from local_pipelines.errors import ModelError
 __all__ = [
     "FLOATS",
     "INTEGERS",
+    "SIZES",
     "Shape",
+    "Tensor",
     "Weights",
     "folder_size",
+    "formats_in",
+    "is_whole",
+    "read_json",
     "read_shape",
-    "read_weights",
+    "read_tensors",
+    "weigh",
     "weight_files",
 ]
 
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
 INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
-_LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format itself
+SIZES = {
+    "d_model": 2**20,
+    "head_dim": 2**16,
+    "hidden_size": 2**20,
+    "intermediate_size": 2**24,
+    "max_position_embeddings": 2**31,
+    "n_ctx": 2**31,
+    "n_embd": 2**20,
+    "n_head": 2**16,
+    "n_layer": 10_000,
+    "n_layers": 10_000,
+    "n_positions": 2**31,
+    "num_attention_heads": 2**16,
+    "num_heads": 2**16,
+    "num_hidden_layers": 10_000,
+    "num_key_value_heads": 2**16,
+    "num_layers": 10_000,
+    "seq_length": 2**31,
+    "vocab_size": 2**26,
+}
+"""Names in a config.json that stand for whole numbers, and the most that makes sense."""
+
+_MOST_TENSORS = 200_000  # in one file; the largest models of today have half of that in all files
 
 
 @dataclass(frozen=True)
@@ -44,6 +71,14 @@ class Shape:
         if self.layers is None or self.kv_heads is None or self.head_dim is None:
             return None
         return 2 * self.layers * self.kv_heads * self.head_dim
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One array of weights, as the header of its file announces it."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -85,32 +120,50 @@ def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
     raise _no_weights(folder)
 
 
-def read_weights(files: Iterable[Path]) -> Weights:
-    """Count what `files` hold; of safetensors only the headers are read.
+def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
+    """Read the headers of the safetensors files among `files`.
 
     Raises:
-        ModelError: A file is cut off or no safetensors file.
+        ModelError: One is cut off, or no safetensors file.
     """
-    floats = other = 0
+    tensors: dict[str, Tensor] = {}
     for file in files:
-        if file.suffix != ".safetensors":
-            other += file.stat().st_size
-            continue
-        for tensor in _read_header(file).values():
-            start, end = tensor["data_offsets"]
-            if tensor["dtype"] in FLOATS:
-                floats += math.prod(tensor["shape"])
-            else:
-                other += end - start
+        if file.suffix == ".safetensors":
+            tensors.update(_header(file))
+    return tensors
+
+
+def weigh(files: Iterable[Path], tensors: Mapping[str, Tensor]) -> Weights:
+    """Count what there is to load: `tensors`, and all bytes of files in other formats."""
+    floats, other = 0, sum(f.stat().st_size for f in files if f.suffix != ".safetensors")
+    for tensor in tensors.values():
+        if tensor.dtype in FLOATS:
+            floats += math.prod(tensor.shape)
+        else:
+            other += math.prod(tensor.shape) * INTEGERS.get(tensor.dtype, 1)
     return Weights(floats, other)
+
+
+def formats_in(folder: Path) -> frozenset[str]:
+    """In which formats a folder has weights: "safetensors", "openvino", "gguf", "pickle"."""
+    patterns = {
+        "safetensors": ("model.safetensors", "model.safetensors.index.json"),
+        "openvino": ("openvino_model.xml",),
+        "gguf": ("*.gguf",),
+        "pickle": ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    }
+    return frozenset(
+        name for name, globs in patterns.items() if any(any(folder.glob(glob)) for glob in globs)
+    )
 
 
 def read_shape(folder: Path) -> Shape:
     """Read the measures from `config.json`, under whichever names the model's family has them."""
     config: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config") or config  # models that also see keep their decoder in there
+    with suppress(ModelError):
+        config = read_json(folder / "config.json")
+    inner = config.get("text_config")  # models that also see keep their decoder in there
+    text = inner if inner and isinstance(inner, dict) else config
     heads = _first(text, "num_attention_heads", "n_head", "num_heads")
     width = _first(text, "hidden_size", "n_embd", "d_model")
     return Shape(
@@ -127,14 +180,44 @@ def folder_size(folder: Path) -> int:
 
 
 def _first(config: dict[str, Any], *names: str) -> int | None:
-    found = (config.get(name) for name in names)
-    return next((value for value in found if isinstance(value, int) and value > 0), None)
+    return next((config[n] for n in names if is_whole(config.get(n), 1, SIZES[n])), None)
+
+
+def is_whole(value: object, low: int, high: int) -> bool:
+    """Whether a value is a whole number within limits; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON file of a model, which holds an object.
+
+    Raises:
+        ModelError: It holds something else.
+    """
+    cause = tr("It was probably cut off, or damaged on its way.")
+    try:
+        text = file.read_text(encoding="utf-8")
+        if text.lstrip().startswith("<"):
+            cause = tr("It holds a web page, such as the log-in page of a network.")
+        content = json.loads(text)
+        if isinstance(content, dict):
+            return content
+    except (OSError, ValueError, RecursionError):
+        pass
+    raise ModelError(
+        tr("{file} cannot be read as JSON with names and values.").format(file=file),
+        cause,
+        tr("Delete it and fetch the model again."),
+    )
 
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+        paths = [Path(name) for name in names]
+        if not paths or any(path.is_absolute() or ".." in path.parts for path in paths):
+            raise ValueError("no files, or files outside the folder")
+    except (ModelError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             tr("{index} cannot be read as an index of weight files.").format(index=index),
             tr("It was probably cut off on its way."),
@@ -219,32 +302,29 @@ def _no_weights(folder: Path) -> ModelError:
     )
 
 
-def _read_header(file: Path) -> dict[str, Any]:
-    """The table of tensors at the start of a safetensors file.
+def _header(file: Path) -> dict[str, Tensor]:
+    """Read what a safetensors file announces; its library checks that sizes and file agree."""
+    from safetensors import SafetensorError, safe_open
 
-    Layout: 8 bytes (the header's length, little endian), the header as JSON, then the tensors at
-    the `data_offsets` that the header tells. Source: the format's description in safetensors.
-    """
     try:
-        with file.open("rb") as stream:
-            start = stream.read(8)
-            (length,) = struct.unpack("<Q", start)
-            if length > _LONGEST_HEADER:
-                raise ValueError("no header")
-            header: dict[str, Any] = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        end = max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
-    except (OSError, struct.error, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _not_safetensors(file) from error
-    if 8 + length + end > file.stat().st_size:
+        with safe_open(file, framework="np") as opened:  # type: ignore[no-untyped-call]
+            names = opened.keys()
+            if not 0 < len(names) <= _MOST_TENSORS:
+                raise _not_safetensors(file)
+            slices = {name: opened.get_slice(name) for name in names}
+            return {n: Tensor(s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}
+    except SafetensorError as error:
+        if "incomplete" not in str(error).lower():
+            raise _not_safetensors(file) from error
         raise ModelError(
             tr("{file} is cut off: its header announces more than the file holds.").format(
                 file=file
             ),
             tr("It was probably copied or downloaded only in part."),
             tr("Delete it and fetch it again."),
-        )
-    return header
+        ) from error
+    except OSError as error:
+        raise _not_safetensors(file) from error
 
 
 def _not_safetensors(file: Path) -> ModelError:

@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_pipelines import models
 from local_pipelines._export_manifest import Manifest, is_same_source, read_manifest
 from local_pipelines._export_workshop import cannot_write
 from local_pipelines._ir import read_export
 from local_pipelines._messages import tr
+from local_pipelines._names import Model, cached_folder
 from local_pipelines.errors import ExportError
 
 __all__ = ["ExportJob", "commit_of"]
@@ -21,7 +21,7 @@ __all__ = ["ExportJob", "commit_of"]
 class ExportJob:
     """A model, the folder it shall lie in, and its format there."""
 
-    model_id: str | os.PathLike[str]
+    model: Model
     target: Path
     weight_format: str
     group_size: int | None = None
@@ -29,11 +29,7 @@ class ExportJob:
     @property
     def name(self) -> str:
         """The model's name, without the path of a folder."""
-        located = models._locate(self.model_id)
-        if isinstance(located, Path):
-            is_pocket = isinstance(self.model_id, str) and self.model_id.strip() == "pocket"
-            return "pocket" if is_pocket else located.name
-        return located
+        return self.model.title
 
     @property
     def title(self) -> str:
@@ -44,9 +40,12 @@ class ExportJob:
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
+        from local_pipelines._contents import check_contents
         from local_pipelines._fetch import fetch_model
 
-        return fetch_model(os.fspath(self.model_id))
+        folder = fetch_model(self.model)
+        check_contents(folder)
+        return folder
 
     def is_done(self) -> bool:
         """Whether the folder holds this very export.
@@ -106,13 +105,13 @@ class ExportJob:
         return ""
 
     def _is_source(self, found: Manifest) -> bool:
-        located = models._locate(self.model_id)
-        if isinstance(located, Path):
-            return is_same_source(found, located)
-        if found.model != located:
+        hub_id = self.model.hub_id
+        if hub_id is None:
+            return is_same_source(found, self.model.folder or Path())
+        if found.model != hub_id:
             return False
         # Offline, or never downloaded here: then the id is all that can be compared.
-        cached = models._cached_folder(located)
+        cached = cached_folder(hub_id)
         return cached is None or commit_of(cached) in {"", found.revision}
 
 

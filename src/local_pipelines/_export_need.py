@@ -66,7 +66,7 @@ def check_need(job: ExportJob, force: bool) -> None:
         ExportError: Memory or disk are too small, or the model is none that can be exported.
     """
     check_packages()
-    facts = models._facts(job.model_id)
+    facts = models.known_facts(job.model)
     if force or facts.weights is None:
         return
     if not facts.weights.floats:

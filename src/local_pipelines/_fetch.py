@@ -20,6 +20,7 @@ from local_pipelines import _checkpoint
 from local_pipelines._access import ask, check_access, explain_refusal, is_passing
 from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import tr
+from local_pipelines._names import ModelName, locate
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 
 __all__ = ["damaged_file", "fetch_model", "is_damaged"]
@@ -40,7 +41,7 @@ class _File:
     sha256: str | None  # told for large files only
 
 
-def fetch_model(model_id: str, *, revision: str | None = None) -> Path:
+def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
     """Make sure that a model is on this machine, whole.
 
     Args:
@@ -54,11 +55,10 @@ def fetch_model(model_id: str, *, revision: str | None = None) -> Path:
         LocalPipelinesError: No access, no way to the Hub, no such model or no room, a
             sentence each.
     """
-    from local_pipelines.models import _locate
-
-    found = _locate(model_id)
-    if isinstance(found, Path):
-        return found
+    model = locate(model_id)
+    if model.folder is not None:
+        return model.folder
+    found = model.name
     if (folder := _cached(found, revision)) is not None:
         return folder
     commit = check_access(found, revision=revision)
@@ -81,7 +81,7 @@ def damaged_file(folder: Path) -> str | None:
         if re.fullmatch(r"[0-9a-f]{64}", sum_told) and _sha256(file) != sum_told:
             return file.name
         try:
-            _checkpoint.read_weights([file])
+            _checkpoint.read_tensors([file])
         except ModelError:
             return file.name
     return None

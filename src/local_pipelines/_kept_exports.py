@@ -19,6 +19,7 @@ from local_pipelines._export_manifest import read_manifest, tool_versions
 from local_pipelines._file_sums import changed_file
 from local_pipelines._machine import hf_home
 from local_pipelines._messages import tr
+from local_pipelines._names import Model, ModelName, locate
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError
 
 __all__ = ["cache_name", "exported", "load_kept"]
@@ -29,7 +30,7 @@ _LONGEST_NAME = 60  # characters of a folder's name; file systems take 255 bytes
 T = TypeVar("T")
 
 
-def exported(model_id: str | os.PathLike[str], weight_format: str) -> Path:
+def exported(model_id: ModelName, weight_format: str) -> Path:
     """The folder with the export of a model, which is made if it is not there or not right.
 
     Raises:
@@ -46,7 +47,7 @@ def exported(model_id: str | os.PathLike[str], weight_format: str) -> Path:
         return _made_anew(job, fault)
 
 
-def load_kept(model_id: str | os.PathLike[str], weight_format: str, load: Callable[[Path], T]) -> T:
+def load_kept(model_id: ModelName, weight_format: str, load: Callable[[Path], T]) -> T:
     """Load the export of a model; if the engine cannot, and it may be damaged, load a new one.
 
     Args:
@@ -86,21 +87,16 @@ def _may_be_damaged(folder: Path) -> bool:
         return True
 
 
-def _kept_job(model_id: str | os.PathLike[str], weight_format: str) -> ExportJob:
+def _kept_job(model_id: ModelName, weight_format: str) -> ExportJob:
     kept = hf_home() / "local_pipelines" / "openvino"
-    weight_format = checked_format(weight_format)
-    return ExportJob(model_id, kept / cache_name(model_id, weight_format), weight_format)
+    model, form = locate(model_id), checked_format(weight_format)
+    return ExportJob(model, kept / cache_name(model, form), form)
 
 
-def cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:
+def cache_name(model: Model, weight_format: str) -> str:
     """A name for a model and a format; two folders of one name do not get the same."""
-    from local_pipelines.models import _locate
-
-    located = _locate(model_id)
-    if isinstance(located, str):
-        return f"{located.replace('/', '--')}-{weight_format}"
-    if str(model_id).strip() == "pocket":
-        return f"pocket-{weight_format}"
-    place = hashlib.sha256(str(located).encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]", "_", located.name)[:_LONGEST_NAME]
+    if model.hub_id or model.is_pocket:
+        return f"{model.title.replace('/', '--')}-{weight_format}"
+    place = hashlib.sha256(str(model.folder).encode()).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]", "_", model.title)[:_LONGEST_NAME]
     return f"{name}-{place}-{weight_format}"

@@ -6,15 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines._fetch import damaged_file, fetch_model, is_damaged
+from local_pipelines._contents import checked_loading
+from local_pipelines._fetch import fetch_model
 from local_pipelines._messages import tr
+from local_pipelines._names import ModelName, locate
 from local_pipelines.devices import Device, select_device
-from local_pipelines.errors import (
-    CredentialError,
-    LocalPipelinesError,
-    ModelError,
-    ParameterError,
-)
+from local_pipelines.errors import CredentialError, ParameterError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +20,7 @@ __all__ = ["load_gated_model"]
 
 
 def load_gated_model(
-    model_id: str,
+    model_id: ModelName,
     *,
     revision: str | None = None,
     device: str | int | Device = "auto",
@@ -53,13 +50,10 @@ def load_gated_model(
     """
     _check_options(options)
     chosen = device if isinstance(device, Device) else select_device(device)
-    folder = fetch_model(model_id, revision=revision)
-    try:
+    model = locate(model_id)
+    folder = fetch_model(model, revision=revision)
+    with checked_loading(model.title, folder):
         return _load(folder, chosen, options)
-    except LocalPipelinesError:
-        raise
-    except Exception as error:
-        raise _explain_contents(model_id, folder, error) from error
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -91,18 +85,3 @@ def _load(
     if "device_map" not in wanted:
         model = model.to(device.name)
     return model.eval(), tokenizer
-
-
-def _explain_contents(model_id: str, folder: Path, error: Exception) -> Exception:
-    """The sentence for a model that is here and does not load; the error itself if none fits."""
-    if damaged := damaged_file(folder):
-        return is_damaged(model_id, damaged)
-    if "trust_remote_code" in str(error):
-        return ModelError(
-            tr("{model_id} brings program code of its own, which is not run here.").format(
-                model_id=model_id
-            ),
-            tr("It would have all your rights on this machine."),
-            tr("Take another model, or read its code and load it with transformers yourself."),
-        )
-    return error

@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import Field
 
 from local_pipelines._chat_template import read_chat_template, render_chat_template
+from local_pipelines._contents import checked_loading
 from local_pipelines._ir import read_export
 from local_pipelines._kept_exports import load_kept
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
@@ -98,7 +99,8 @@ class GenAIPipeline(LocalLLM):
             raise _has_no_tokenizer(export.folder)
         check_genai_device(device, ov_config)
         config = exact_config(device, export.weight_format, ov_config or {})
-        engine = GenAIEngine(export.folder, device, config)
+        with checked_loading(str(kwargs.get("model_id") or export.model or folder), export.folder):
+            engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
         return cls(
             folder=export.folder,

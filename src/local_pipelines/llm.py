@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +11,7 @@ from langchain_huggingface import HuggingFacePipeline
 
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
+from local_pipelines._names import ModelName
 from local_pipelines._options import (
     GENERATION_OPTIONS,
     check_generation_options,
@@ -62,7 +63,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     @classmethod
     def from_model_id(
         cls,
-        model_id: str,
+        model_id: ModelName,
         task: str = _TASK,
         backend: str = "default",
         device: int | str | None = None,
@@ -99,6 +100,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         check_model_kwargs(model_kwargs)
         check_generation_options(pipeline_kwargs or {})
         index = _checked_device(device, device_map, backend)
+        from local_pipelines._contents import checked_loading
         from local_pipelines.models import model_path
 
         path = model_path(model_id)
@@ -108,7 +110,9 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             if name in GENERATION_OPTIONS
         }
         others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        with _quiet_loading(path):
+        folder = Path(path)
+        loading = checked_loading(str(model_id), folder) if folder.is_dir() else nullcontext()
+        with _quiet_loading(path), loading:
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,

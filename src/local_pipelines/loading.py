@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from local_pipelines._grammar import gigabytes, nearest
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
+from local_pipelines._names import Model, ModelName, locate
 from local_pipelines._options import BACKENDS, check_generation_options
 from local_pipelines.devices import (
     Device,
@@ -40,7 +40,7 @@ _OV_DEVICES = {"auto": "CPU", "cpu": "CPU", "-1": "CPU"}
 
 
 def load_llm(
-    model_id: str | os.PathLike[str] = "pocket",
+    model_id: ModelName = "pocket",
     *,
     backend: str = "auto",
     device: str | int = "auto",
@@ -75,7 +75,7 @@ def load_llm(
     check_generation_options({"max_new_tokens": max_new_tokens})
     if batch_size is not None:
         checked_size(batch_size)
-    wish = _Wish(model_id, device, max_new_tokens, batch_size, weight_format)
+    wish = _Wish(locate(model_id), device, max_new_tokens, batch_size, weight_format)
     wish.check_model()
     if backend == "auto":
         return _load_suitable(wish)
@@ -86,7 +86,7 @@ def load_llm(
 class _Wish:
     """What shall be loaded, and how it shall answer."""
 
-    model_id: str | os.PathLike[str]
+    model: Model
     device: str | int
     max_new_tokens: int
     batch_size: int | None
@@ -94,13 +94,17 @@ class _Wish:
 
     @property
     def name(self) -> str:
-        return str(self.model_id)
+        return self.model.name
 
     @property
     def is_export(self) -> bool:
-        """Whether the model is a folder that only OpenVINO can read."""
-        located = models._locate(self.model_id)
-        return isinstance(located, Path) and _is_export(located)
+        """Whether the model is in OpenVINO's format already, and stays as it is."""
+        return "openvino" in self.model.formats and not (self.for_torch and self.weight_format)
+
+    @property
+    def for_torch(self) -> bool:
+        """Whether torch can read it, too; what is still to be downloaded counts as such."""
+        return "openvino" not in self.model.formats or "safetensors" in self.model.formats
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -108,15 +112,11 @@ class _Wish:
 
     def check_model(self) -> None:
         """Find what cannot be before a framework is imported."""
-        if self.is_export and self.weight_format is not None:
+        if self.weight_format is not None and not self.for_torch:
             raise ParameterError(
                 tr("weight_format has no effect on a model that is exported already."),
                 next_step=tr("Leave it out, or name the model that the export was made from."),
             )
-
-
-def _is_export(folder: Path) -> bool:
-    return (folder / "openvino_model.xml").is_file()
 
 
 def _check_backend(backend: str, weight_format: str | None) -> None:
@@ -146,14 +146,14 @@ def _check_backend(backend: str, weight_format: str | None) -> None:
 
 def _load_suitable(wish: _Wish) -> LocalLLM:
     """Take the first engine that can run the model, and say why not one before it."""
-    if not wish.is_export and (reason := _why_torch(wish.device)):
+    if wish.for_torch and (reason := _why_torch(wish.device)):
         return _load(wish, "torch", reason)
     if _installed("genai") is None:
         step = 'install_packages("openvino")'
         reason = tr("OpenVINO GenAI is not installed (`{step}`).").format(step=step)
-        return _load(wish, "openvino" if wish.is_export else "torch", reason)
+        return _load(wish, "torch" if wish.for_torch else "openvino", reason)
     reason = tr("The model runs on the processor, where OpenVINO GenAI is the quickest.")
-    if wish.is_export:
+    if not wish.for_torch:
         return _load_export(wish, reason)
     try:
         return _load(wish, "genai", reason)
@@ -165,7 +165,7 @@ def _load_suitable(wish: _Wish) -> LocalLLM:
 
 def _load_export(wish: _Wish, reason: str) -> LocalLLM:
     """Load an export with GenAI, or with optimum-intel if only that can run it."""
-    if read_export(wish.model_id).has_tokenizer or _installed("openvino") is None:
+    if read_export(wish.model.place or Path()).has_tokenizer or _installed("openvino") is None:
         try:
             return _load(wish, "genai", reason)
         except EngineError as error:
@@ -254,7 +254,7 @@ def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
 
 
 def _load_torch(wish: _Wish) -> LocalLLM:
-    if wish.is_export:
+    if not wish.for_torch:
         raise ParameterError(
             tr("{name} is a model in OpenVINO's format, which torch cannot read.").format(
                 name=wish.name
@@ -273,16 +273,14 @@ def _load_torch(wish: _Wish) -> LocalLLM:
     from local_pipelines._fetch import fetch_model
     from local_pipelines.llm import LocalPipeline
 
-    llm = LocalPipeline.from_model_id(
-        str(fetch_model(os.fspath(wish.model_id))),
+    return LocalPipeline.from_model_id(
+        wish.model.fetched(fetch_model(wish.model)),
         task="text-generation",
         device=device.index,
         model_kwargs={"dtype": dtype},
         pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
         **wish.sizes,
     )
-    llm.model_id = wish.name
-    return llm
 
 
 def _fitting_dtype(wish: _Wish, device: Device) -> str:
@@ -293,7 +291,7 @@ def _fitting_dtype(wish: _Wish, device: Device) -> str:
     """
     formats = ("float32", device.dtype) if device.index < 0 else (device.dtype,)
     for dtype in dict.fromkeys(formats):
-        fit = models.will_it_fit(wish.model_id, device, dtype=dtype)
+        fit = models.will_it_fit(wish.model, device, dtype=dtype)
         if fit.verdict != "does not fit":
             return dtype
     raise ModelError(
@@ -353,10 +351,9 @@ def _load_exported(wish: _Wish, load: Callable[[Path], LocalLLM]) -> LocalLLM:
         _check_memory(wish, folder)
         return load(folder)
 
-    located = models._locate(wish.model_id)
-    if isinstance(located, Path) and _is_export(located):
-        return load_what_fits(located)
-    return load_kept(wish.model_id, wish.weight_format or "fp32", load_what_fits)
+    if wish.is_export:
+        return load_what_fits(wish.model.place or Path())
+    return load_kept(wish.model, wish.weight_format or "fp32", load_what_fits)
 
 
 def _check_memory(wish: _Wish, folder: Path) -> None:
@@ -369,7 +366,7 @@ def _check_memory(wish: _Wish, folder: Path) -> None:
                 "{name} does not fit into the memory: its weights take {size}, {free} are free."
             ).format(name=wish.name, size=gigabytes(weights), free=gigabytes(free)),
             next_step=tr("Close other programs and kernels, or take a smaller model.")
-            if wish.is_export or wish.weight_format == "int4"
+            if not wish.for_torch or wish.weight_format == "int4"
             else tr(
                 'Close other programs and kernels, write weight_format="int4", or take a smaller'
                 " model."

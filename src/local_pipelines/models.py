@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,11 +12,12 @@ from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
 from local_pipelines._access import _check_token, check_access, within
-from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, pocket_folder
+from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, is_pocket
 from local_pipelines._checkpoint import Shape, Weights
 from local_pipelines._columns import columns, pad
-from local_pipelines._grammar import gigabytes, nearest, paragraph
-from local_pipelines._messages import mark, tr
+from local_pipelines._grammar import gigabytes, paragraph
+from local_pipelines._messages import tr
+from local_pipelines._names import LIST_STEP, ModelName, cached_folder, did_you_mean, locate
 from local_pipelines.devices import Device, select_device
 from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
 
@@ -28,15 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["Catalogue", "CatalogueEntry", "Fit", "catalogue", "model_path", "will_it_fit"]
 
 _PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow answers included
-# The few old ids without an owner that generate text; the Hub still redirects them.
-_OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
-_LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder with a model in it.")
 
 
 # --- from what a learner writes to what from_pretrained takes ----------------------------------
 
 
-def model_path(model: str | os.PathLike[str]) -> str:
+def model_path(model: ModelName) -> str:
     """Turn a model's name into what every `from_model_id` and `from_pretrained` takes.
 
     Args:
@@ -52,167 +48,17 @@ def model_path(model: str | os.PathLike[str]) -> str:
         OfflineError: The model would have to be downloaded and the Hub cannot be reached;
             known after 5 seconds at most.
     """
-    found = _locate(model)
-    if isinstance(found, Path):
-        return str(found)
-    if _cached_weights(found) is None:
-        info = _ask_hub(found)
+    found = locate(model)
+    if found.folder is not None:
+        return str(found.folder)
+    if not found.files:
+        info = _ask_hub(found.name)
         if info is None or info.gated:
-            check_access(found)
-    return found
+            check_access(found.name)
+    return found.name
 
 
-def _locate(model: str | os.PathLike[str]) -> Path | str:
-    """A checked folder, or a well-formed id of the Hub."""
-    if isinstance(model, os.PathLike):
-        return _checked_folder(Path(model))
-    if not isinstance(model, str) or not model.strip():
-        raise ModelError(
-            tr("{model!r} names no model.").format(model=model),
-            next_step=tr('Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.'),
-        )
-    model = model.strip()
-    if model == "pocket":
-        return _checked_pocket()
-    if "://" in model:
-        raise _is_address(model)
-    if _looks_like_path(model) or _exists(Path(model)):
-        return _checked_folder(Path(model))
-    if _is_hub_id(model):
-        return model
-    raise ModelError(
-        tr(
-            "{model!r} is no model: there is no folder of that name here, and an id of the Hub"
-            " has the form owner/name."
-        ).format(model=model),
-        _did_you_mean(model),
-        tr(_LIST_STEP),
-    )
-
-
-def _checked_pocket() -> Path:
-    folder = pocket_folder()
-    try:
-        _checkpoint.read_weights(_checkpoint.weight_files(folder))
-    except ModelError as error:
-        raise ModelError(
-            tr("The embedded model is not whole in this installation."),
-            error.fact,
-            tr("Install the package again with pip, or name another model."),
-        ) from error
-    return folder.resolve()
-
-
-def _checked_folder(folder: Path) -> Path:
-    try:
-        folder = folder.expanduser()
-        if not folder.exists():
-            raise ModelError(
-                tr("The folder {folder} was not found.").format(folder=folder),
-                tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
-                if not folder.is_absolute()
-                else "",
-                tr("Correct the path, or write an id of the Hub as owner/name."),
-            )
-        if not folder.is_dir():
-            raise ModelError(
-                tr("{folder} is a file, not a folder.").format(folder=folder),
-                tr(
-                    "A model is a folder with config.json, weights and tokenizer files side by"
-                    " side."
-                ),
-                tr("Write the folder it lies in: {parent!r}.").format(parent=str(folder.parent)),
-            )
-        _checkpoint.read_weights(_checkpoint.weight_files(folder))
-    except ModelError:
-        raise
-    except (OSError, RuntimeError, ValueError) as error:  # no right, no such ~user, an odd name
-        raise ModelError(
-            tr("The folder {folder} cannot be read.").format(folder=folder),
-            f"{error}.",
-            tr("Correct the path, or give yourself the right to read it."),
-        ) from error
-    return folder.resolve()
-
-
-def _is_address(model: str) -> ModelError:
-    parts = [part for part in urlsplit(model).path.split("/") if part][:2]
-    step = tr(_LIST_STEP)
-    if len(parts) == 2:
-        step = tr('Write MODEL_ID = "{model_id}".').format(model_id="/".join(parts))
-    return ModelError(
-        tr("{model!r} is an address, not a model's id.").format(model=model), next_step=step
-    )
-
-
-def _looks_like_path(model: str) -> bool:
-    return (
-        model[0] in "./~"
-        or "\\" in model
-        or model.count("/") > 1
-        or model.endswith("/")
-        or re.match(r"[A-Za-z]:", model) is not None
-    )
-
-
-def _exists(path: Path) -> bool:
-    with suppress(OSError, ValueError):  # far too long a name, or characters no file may have
-        return path.exists()
-    return False
-
-
-def _is_hub_id(model: str) -> bool:
-    """The rule of `huggingface_hub.utils.validate_repo_id`, without importing it."""
-    return model in _OLD_IDS or (
-        re.fullmatch(r"\w[\w.-]*/\w([\w.-]{0,94}\w)?", model, re.ASCII) is not None
-        and "--" not in model
-        and ".." not in model
-        and not model.endswith(".git")
-    )
-
-
-def _did_you_mean(model: str) -> str:
-    """A sentence with the nearest id of the catalogue; empty if none is near."""
-    nearest = _nearest(model)
-    if not nearest or nearest == model:
-        return ""
-    return tr('Did you mean "{near}"?').format(near=nearest)
-
-
-def _nearest(model: str) -> str | None:
-    names: dict[str, str] = {}
-    for entry in catalogue():
-        names[entry.id.lower()] = entry.id
-        names[entry.id.split("/")[-1].lower()] = entry.id
-    wanted = model.lower().replace(" ", "-")
-    for text in (wanted, wanted.split("/")[-1]):
-        if near := nearest(text, names):
-            return names[near]
-    return None
-
-
-# --- the cache and the Hub ---------------------------------------------------------------------
-
-
-def _cached_weights(model_id: str) -> list[Path] | None:
-    """The weight files of a model in the cache; None unless all that loading needs is there."""
-    folder = _cached_folder(model_id)
-    if folder is None:
-        return None
-    tokenizer = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-    if not any((folder / name).is_file() for name in tokenizer):
-        return None
-    with suppress(ModelError):
-        return _checkpoint.weight_files(folder, pickled=True)
-    return None
-
-
-def _cached_folder(model_id: str) -> Path | None:
-    """Where the cache has the newest known version of a model, whole or in part."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(model_id, "config.json")
-    return Path(config).parent if isinstance(config, str) else None
+# --- the Hub ---------------------------------------------------------------------
 
 
 def _ask_hub(model_id: str) -> ModelInfo | None:
@@ -254,14 +100,14 @@ def _absent(model_id: str) -> ModelError:
         tr(
             'The Hub has no model "{model_id}" that you may see, and there is no such folder here.'
         ).format(model_id=model_id),
-        _did_you_mean(model_id) or tr("The id is misspelt, or the model is private."),
-        tr(_LIST_STEP),
+        did_you_mean(model_id) or tr("The id is misspelt, or the model is private."),
+        tr(LIST_STEP),
     )
 
 
 def _offline(model_id: str, host: str = "") -> OfflineError:
     """The error for a model that is not here whole, where its Hub is forbidden or out of reach."""
-    partly = _cached_folder(model_id) is not None
+    partly = cached_folder(model_id) is not None
     if host:
         fact = (
             tr(
@@ -290,7 +136,7 @@ def _offline(model_id: str, host: str = "") -> OfflineError:
             'Write MODEL_ID = "pocket", which needs no download, or set HF_HUB_OFFLINE=0, restart'
             " the kernel and run the cells again with a connection."
         )
-    hint = "" if catalogue().find(model_id) else _did_you_mean(model_id)
+    hint = "" if catalogue().find(model_id) else did_you_mean(model_id)
     cause = tr("A model of the Hub is downloaded once, when it is first used.")
     return OfflineError(fact.format(model_id=model_id, host=host), paragraph(cause, hint), step)
 
@@ -374,7 +220,9 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class _Facts:
+class Facts:
+    """What an estimate rests on; None where it is unknown."""
+
     model_id: str
     cached: bool
     download_bytes: int | None = None
@@ -383,7 +231,7 @@ class _Facts:
 
 
 def will_it_fit(
-    model_id: str | os.PathLike[str],
+    model_id: ModelName,
     device: Device | str | int | None = None,
     *,
     dtype: str | None = None,
@@ -424,7 +272,7 @@ def will_it_fit(
             tr("{dtype!r} is no number format.").format(dtype=dtype),
             next_step=tr("Write one of {names}.").format(names=", ".join(_WIDTH)),
         )
-    facts = _facts(model_id)
+    facts = known_facts(model_id)
     device = _measured(device)
     return _judge(facts, device, width or device.dtype, context, batch_size, advise=True)
 
@@ -447,38 +295,35 @@ def _check_positive(name: str, value: object) -> None:
         )
 
 
-def _facts(model: str | os.PathLike[str]) -> _Facts:
-    found = _locate(model)
-    if isinstance(found, Path):
-        is_pocket = isinstance(model, str) and model.strip() == "pocket"
-        name = "pocket" if is_pocket else str(found)
-        return _facts_from_files(name, _checkpoint.weight_files(found))
-    if (files := _cached_weights(found)) is not None:
-        return _facts_from_files(found, files)
-    if entry := catalogue().find(found):
+def known_facts(model: ModelName) -> Facts:
+    """What is known about a model without downloading it.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    found = locate(model)
+    if found.place is not None:
+        name = found.name if found.is_pocket else found.hub_id or str(found.folder)
+        size = sum(file.stat().st_size for file in found.files)
+        return Facts(name, True, size, found.weights, found.shape)
+    if entry := catalogue().find(found.name):
         return _facts_from_entry(entry)
-    return _facts_from_hub(found)
+    return _facts_from_hub(found.name)
 
 
-def _facts_from_files(name: str, files: list[Path]) -> _Facts:
-    size = sum(file.stat().st_size for file in files)
-    weights = _checkpoint.read_weights(files)
-    return _Facts(name, True, size, weights, _checkpoint.read_shape(files[0].parent))
-
-
-def _facts_from_entry(entry: CatalogueEntry) -> _Facts:
+def _facts_from_entry(entry: CatalogueEntry) -> Facts:
     weights = None if entry.parameters is None else Weights(entry.parameters)
-    return _Facts(entry.id, entry.id == "pocket", entry.download_bytes, weights, entry.shape)
+    return Facts(entry.id, is_pocket(entry.id), entry.download_bytes, weights, entry.shape)
 
 
-def _facts_from_hub(model_id: str) -> _Facts:
+def _facts_from_hub(model_id: str) -> Facts:
     """The Hub knows sizes without a download, but not the shape of the KV cache."""
     try:
         info = _ask_hub(model_id)
     except OfflineError:
         info = None
     if info is None or info.safetensors is None:
-        return _Facts(model_id, cached=False)
+        return Facts(model_id, cached=False)
     counts = info.safetensors.parameters
     floats = sum(count for kind, count in counts.items() if kind in _checkpoint.FLOATS)
     other = sum(
@@ -488,11 +333,11 @@ def _facts_from_hub(model_id: str) -> _Facts:
     )
     sizes = [f.size for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
     total = sum(size for size in sizes if size) or None
-    return _Facts(model_id, False, total, Weights(floats, other))
+    return Facts(model_id, False, total, Weights(floats, other))
 
 
 def _judge(
-    facts: _Facts, device: Device, dtype: str, context: int | None, batch_size: int, *, advise: bool
+    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int, *, advise: bool
 ) -> Fit:
     tokens = min(context or _USUAL_CONTEXT, facts.shape.context or context or _USUAL_CONTEXT)
     figures = _memory(facts, dtype, tokens * batch_size)
@@ -521,7 +366,7 @@ def _judge(
     )
 
 
-def _memory(facts: _Facts, dtype: str, tokens: int) -> dict[str, int]:
+def _memory(facts: Facts, dtype: str, tokens: int) -> dict[str, int]:
     """The figures of the formula in `will_it_fit`, as far as they are known."""
     if facts.weights is None:
         return {}
@@ -534,7 +379,7 @@ def _memory(facts: _Facts, dtype: str, tokens: int) -> dict[str, int]:
 
 
 def _verdict(
-    facts: _Facts, device: Device, needed: int | None, disk_free: int | None
+    facts: Facts, device: Device, needed: int | None, disk_free: int | None
 ) -> tuple[str, str]:
     name, free = facts.model_id, device.memory_free
     if disk_free is not None and facts.download_bytes and facts.download_bytes > disk_free:
@@ -584,7 +429,7 @@ def _reasons(verdict: str, *, whole: bool) -> str:
 
 
 def _smaller(
-    facts: _Facts, device: Device, dtype: str, context: int | None, batch_size: int
+    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int
 ) -> str | None:
     """The best smaller model of the catalogue that fits and asks for no account."""
     size = facts.weights.floats if facts.weights else 0

@@ -19,6 +19,7 @@ from local_pipelines._export_need import check_need
 from local_pipelines._export_workshop import Workshop, recover, workshop
 from local_pipelines._ir import Export, read_export
 from local_pipelines._messages import tr
+from local_pipelines._names import ModelName, locate
 from local_pipelines._ov_config import OV_CONFIGS, check_ov_config, ov_config
 from local_pipelines._quiet import Stages
 from local_pipelines.errors import ExportError, ParameterError
@@ -37,7 +38,7 @@ __all__ = [
 
 
 def export_openvino(
-    model_id: str | os.PathLike[str],
+    model_id: ModelName,
     folder: str | os.PathLike[str],
     *,
     weight_format: str = "fp32",
@@ -72,7 +73,9 @@ def export_openvino(
         ExportError: No room, no right to write, the folder holds something else, or the
             conversion failed. Nothing in the folder was changed.
     """
-    job = ExportJob(model_id, _checked_target(folder), checked_format(weight_format), group_size)
+    job = ExportJob(
+        locate(model_id), _checked_target(folder), checked_format(weight_format), group_size
+    )
     check_group_size(group_size, job.weight_format)
     return make_export(job, progress=progress, force=force)
 
@@ -111,7 +114,7 @@ def make_export(
     check_need(job, force)
     with Stages(job.title, progress) as stages, explained(job):
         source = stages.enter(tr("fetch the model"), job.fetch)
-        size = choose_group_size(job.weight_format, job.group_size, source)
+        size = choose_group_size(job.weight_format, job.group_size, job.model.fetched(source))
         with workshop(job.target) as shop:
             stages.enter(tr("convert"), lambda: convert(job, source, shop.export, size))
             stages.enter(tr("finish"), lambda: _finish(job, source, shop, size, replace))

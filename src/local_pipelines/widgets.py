@@ -264,20 +264,19 @@ def model_picker(value: str = "pocket") -> Picker[str]:
     Raises:
         ModelError: `value` cannot be a model's name, or is a folder without a model.
     """
+    from local_pipelines._names import locate
     from local_pipelines.devices import select_device
-    from local_pipelines.models import _cached_weights, _locate, catalogue
+    from local_pipelines.models import catalogue
 
     entry = catalogue().find(value) if isinstance(value, str) else None
     wanted = entry.id if entry else str(value).strip()
-    if wanted != "pocket":
-        _locate(value)
+    model = None if entry else locate(value)
     device = select_device()
     choices = [_model_choice(each.id, device) for each in catalogue()]
     if wanted not in {choice.value for choice in choices}:
-        here = not isinstance(_locate(wanted), str) or _cached_weights(wanted) is not None
         choices.append(
             _model_choice(wanted, device)
-            if here
+            if model and model.place
             else Choice(value=wanted, name=wanted, facts=tr("from the Hub, not downloaded yet"))
         )
     lines = {choice.value: choice for choice in choices}

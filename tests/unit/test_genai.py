@@ -662,11 +662,12 @@ def test_bad_arguments_come_before_the_export(exporter: FakeExporter) -> None:
 def test_folders_of_one_name_do_not_share_an_export(exporter: FakeExporter, tmp_path: Path) -> None:
     """The place of a folder is part of the export's name."""
     from local_pipelines._kept_exports import cache_name
+    from local_pipelines._names import locate
     from local_pipelines.models import model_path
 
     names = set()
     for parent in ("a", "b"):
         copy = shutil.copytree(model_path("pocket"), tmp_path / parent / "my model")
-        names.add(cache_name(copy, "int8"))
+        names.add(cache_name(locate(copy), "int8"))
     assert len(names) == 2
-    assert cache_name("openai-community/gpt2", "int8") == "openai-community--gpt2-int8"
+    assert cache_name(locate("openai-community/gpt2"), "int8") == "openai-community--gpt2-int8"

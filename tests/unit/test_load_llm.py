@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import LocalPipeline, load_llm, loading, models
+from local_pipelines import LocalPipeline, _checkpoint, _names, load_llm, loading, models
 from local_pipelines._export_manifest import MANIFEST
+from local_pipelines._names import locate
 from local_pipelines.devices import Device
 from local_pipelines.errors import (
     DeviceError,
@@ -178,6 +179,21 @@ def test_an_export_without_the_converted_tokenizer(
     assert "lacks the tokenizer" in llm.reason
 
 
+def test_a_folder_with_both_formats_is_for_torch_too(machine: Machine, tmp_path: Path) -> None:
+    """A GPU and `backend="torch"` take its safetensors, a processor takes its export as it is."""
+    folder = shutil.copytree(models.model_path("pocket"), tmp_path / "both")
+    for end in ("xml", "bin"):
+        (folder / f"openvino_model.{end}").touch()
+    wish = loading._Wish(locate(folder), "cpu", 8, None, None)
+    assert loading._load_exported(wish, lambda place: place) == folder.resolve()
+    assert load_llm(folder).backend == "genai"
+    assert load_llm(folder, backend="torch").backend == "torch"
+    assert load_llm(folder, weight_format="int8").backend == "genai"
+    machine.device = GPU
+    assert load_llm(folder).backend == "torch"
+    assert load_llm(folder, device="GPU").backend == "genai"  # one of Intel's, by OpenVINO's name
+
+
 @pytest.mark.parametrize("backend", ["openvino", "genai"])
 def test_a_missing_intel_gpu_is_found_before_an_export(
     backend: str, monkeypatch: pytest.MonkeyPatch
@@ -192,7 +208,7 @@ def test_a_missing_intel_gpu_is_found_before_an_export(
 def test_torch_computes_with_32_bits_on_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that it answers as the other engines do; with 16 only where 32 do not fit."""
     bf16 = replace(CPU, dtype="bfloat16")
-    wish = loading._Wish("pocket", "cpu", 8, None, None)
+    wish = loading._Wish(locate("pocket"), "cpu", 8, None, None)
     assert loading._fitting_dtype(wish, bf16) == "float32"
     need = {
         d: models.will_it_fit("pocket", bf16, dtype=d).memory_needed
@@ -272,3 +288,24 @@ with PracticeHub():
         print(type(error).__name__, error)
 """)
     assert printed.startswith("CredentialError"), printed
+
+
+@pytest.mark.parametrize("backend", ["torch", "genai", "auto"])
+def test_a_name_is_resolved_once_and_the_weights_header_read_once(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is one value from the door to the engine, whichever engine that is."""
+    if backend != "torch":
+        pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
+        load_llm(backend="genai", device="cpu")  # so that there is an export
+    calls: list[str] = []
+    for module, name in [(_names, "_from_text"), (_names, "_in_folder"), (_checkpoint, "_header")]:
+        original = getattr(module, name)
+
+        def counted(*args: Any, _name: str = name, _original: Any = original) -> Any:
+            calls.append(_name)
+            return _original(*args)
+
+        monkeypatch.setattr(module, name, counted)
+    load_llm("pocket", backend=backend, device="cpu")
+    assert calls == ["_from_text", "_header"]

@@ -19,6 +19,7 @@ import pytest
 
 from local_pipelines import models
 from local_pipelines._checkpoint import Shape, Weights, read_shape
+from local_pipelines._names import is_hub_id
 from local_pipelines.devices import Device
 from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
 from local_pipelines.models import Catalogue, catalogue, model_path, will_it_fit
@@ -398,9 +399,9 @@ def test_the_rule_for_ids_is_the_client_s_rule() -> None:
         try:
             validate_repo_id(name)
         except HFValidationError:
-            assert not models._is_hub_id(name), name
+            assert not is_hub_id(name), name
         else:
-            assert models._is_hub_id(name), name
+            assert is_hub_id(name), name
 
 
 # --- the cache and the Hub --------------------------------------------------------------------
@@ -779,10 +780,10 @@ def test_headers_are_read_as_safetensors_writes_them(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
-    from local_pipelines._checkpoint import read_weights
+    from local_pipelines._checkpoint import read_tensors, weigh
 
     file = tmp_path / "model.safetensors"
     save_file(
         {"a": torch.zeros(3, 5, dtype=torch.bfloat16), "b": torch.zeros(7, dtype=torch.int8)}, file
     )
-    assert read_weights([file]) == Weights(floats=15, other_bytes=7)
+    assert weigh([file], read_tensors([file])) == Weights(floats=15, other_bytes=7)

@@ -22,6 +22,7 @@ from local_pipelines import check_ov_config as check
 from local_pipelines._export_job import ExportJob
 from local_pipelines._export_manifest import MANIFEST
 from local_pipelines._export_workshop import workshop
+from local_pipelines._names import locate
 from local_pipelines.errors import (
     DeviceError,
     LocalPipelinesError,
@@ -438,7 +439,7 @@ def test_too_little_memory_is_told_with_figures(
 
 def test_int8_needs_room_for_the_copy_it_is_made_from() -> None:
     """The figures: 4 bytes a weight for fp32, the file and one byte more for int8."""
-    jobs = {form: ExportJob("pocket", Path("x"), form) for form in ("fp32", "int8")}
+    jobs = {form: ExportJob(locate("pocket"), Path("x"), form) for form in ("fp32", "int8")}
     needs = {form: _export_need.need_of(job, GB, 2 * GB) for form, job in jobs.items()}
     assert needs["fp32"].kept == 4 * GB
     assert needs["fp32"].memory == 8 * GB
@@ -501,6 +502,7 @@ def make_source(folder: Path, model_type: str, **shapes: list[int]) -> Path:
 
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (folder / "tokenizer.json").write_text("{}")
     header: dict[str, Any] = {}
     end = 0
     for name, shape in shapes.items():
