@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from local_pipelines._checkpoint import read_tensors, weight_files
-from local_pipelines._file_sums import read_json
+from local_pipelines._checkpoint import read_json
 from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
+from local_pipelines._names import Model
 from local_pipelines.errors import ParameterError
 
 __all__ = [
@@ -57,16 +57,16 @@ def check_group_size(size: object, weight_format: str) -> None:
         )
 
 
-def choose_group_size(weight_format: str, wanted: int | None, source: Path) -> int | None:
+def choose_group_size(weight_format: str, wanted: int | None, model: Model) -> int | None:
     """The group size of int4: the one asked for, or the largest that divides all layers.
 
     Raises:
         ParameterError: The one asked for does not.
-        ModelError: The source is no whole model.
+        ModelError: Its files cannot be read.
     """
     if weight_format != "int4":
         return None
-    widths = _checkpoint_widths(source)
+    widths = _checkpoint_widths(model)
     fitting = [size for size in _GROUP_SIZES if all(width % size == 0 for width in widths)]
     if wanted is None:
         return fitting[0] if widths and fitting else -1
@@ -83,14 +83,13 @@ def choose_group_size(weight_format: str, wanted: int | None, source: Path) -> i
     return wanted
 
 
-def _checkpoint_widths(source: Path) -> set[int]:
+def _checkpoint_widths(model: Model) -> set[int]:
     """How wide the rows of the layers are that int4 changes: all but embeddings and the last."""
-    kind = read_json(source / "config.json").get("model_type")
+    kind = read_json((model.folder or Path()) / "config.json").get("model_type")
     # These few keep their layers transposed: transformers.pytorch_utils.Conv1D.
     turned = kind in ("gpt2", "openai-gpt", "imagegpt", "clvp")
-    widths = set()
-    for name, tensor in read_tensors(weight_files(source)).items():
-        shape = tensor.shape
-        if len(shape) >= 2 and name.endswith("weight") and not _NOT_INT4.search(name):
-            widths.add(shape[-2] if turned else shape[-1])
-    return widths
+    return {
+        tensor.shape[-2] if turned else tensor.shape[-1]
+        for name, tensor in model.tensors.items()
+        if len(tensor.shape) >= 2 and name.endswith("weight") and not _NOT_INT4.search(name)
+    }

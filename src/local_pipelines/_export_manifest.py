@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local_pipelines import _checkpoint
-from local_pipelines._file_sums import FileSum, changed_file, known_sums, read_json
+from local_pipelines._file_sums import FileSum, changed_file, json_object, known_sums
 from local_pipelines._machine import sha256_of
 
 __all__ = [
@@ -56,7 +56,7 @@ class Manifest:
 
 def read_manifest(folder: Path) -> Manifest | None:
     """What an export says about itself; None if it says nothing that can be understood."""
-    found = read_json(folder / MANIFEST)
+    found = json_object(folder / MANIFEST)
     source, sums = _table(found.get("source")), _table(found.get("sums"))
     sizes, versions = _table(found.get("files")), _table(found.get("versions"))
     texts = (found.get("weight_format"), source.get("model"), *versions.values())

@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._checkpoint import read_json
 from local_pipelines._machine import hf_home, sha256_of
+from local_pipelines.errors import ModelError
 
-__all__ = ["FileSum", "changed_file", "known_sums", "read_json"]
+__all__ = ["FileSum", "changed_file", "json_object", "known_sums"]
 
 _LARGE = 10**9  # bytes that take seconds to hash
 
@@ -51,7 +53,7 @@ def changed_file(
             return name
     summed = {name: file for name, file in files.items() if file.sha256}
     is_large = sum(file.size for file in summed.values()) > _LARGE
-    if is_large and trust_times and not _keep(_memory(folder), read_json(_memory(folder))):
+    if is_large and trust_times and not _keep(_memory(folder), json_object(_memory(folder))):
         return None
     found = known_sums(folder, summed, trust_times=trust_times)
     return next((name for name in summed if found[name] != summed[name]), None)
@@ -61,7 +63,7 @@ def known_sums(
     folder: Path, names: Iterable[str], *, trust_times: bool = True
 ) -> dict[str, FileSum]:
     """The sums of a folder's files, taken now or known from before."""
-    known = read_json(_memory(folder)) if trust_times else {}
+    known = json_object(_memory(folder)) if trust_times else {}
     notes: dict[str, list[Any]] = {}
     for name in names:
         found = (folder / name).stat()
@@ -76,11 +78,10 @@ def known_sums(
     return {name: FileSum(note[0], note[3]) for name, note in notes.items()}
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
     """The object in a JSON file; an empty one where there is none that can be understood."""
-    with suppress(OSError, ValueError, RecursionError):
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
+    with suppress(ModelError):
+        return read_json(file)
     return {}
 
 

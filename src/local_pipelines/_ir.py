@@ -27,7 +27,7 @@ from local_pipelines._export_manifest import (
     read_manifest,
     tool_versions,
 )
-from local_pipelines._file_sums import changed_file, read_json
+from local_pipelines._file_sums import changed_file, json_object
 from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import tr
 from local_pipelines.errors import ExportError
@@ -301,4 +301,4 @@ def _is_newer(made_with: str, here: str) -> bool:
 def _has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
-    return bool(read_json(folder / "tokenizer_config.json").get("chat_template"))
+    return bool(json_object(folder / "tokenizer_config.json").get("chat_template"))

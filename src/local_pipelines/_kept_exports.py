@@ -58,14 +58,13 @@ def load_kept(model_id: ModelName, weight_format: str, load: Callable[[Path], T]
     Raises:
         LocalPipelinesError: As in `export_openvino`, and what `load` raises.
     """
-    model = locate(model_id)
-    folder = exported(model, weight_format)
+    folder = exported(model_id, weight_format)
     try:
         return load(folder)
     except EngineError as fault:
         if not _may_be_damaged(folder):
             raise  # a new one would be the same
-        return load(_made_anew(_kept_job(model, weight_format), fault))
+        return load(_made_anew(_kept_job(model_id, weight_format), fault))
 
 
 def _made_anew(job: ExportJob, fault: LocalPipelinesError) -> Path:
@@ -89,9 +88,9 @@ def _may_be_damaged(folder: Path) -> bool:
 
 
 def _kept_job(model_id: ModelName, weight_format: str) -> ExportJob:
-    model, kept = locate(model_id), hf_home() / "local_pipelines" / "openvino"
-    weight_format = checked_format(weight_format)
-    return ExportJob(model, kept / cache_name(model, weight_format), weight_format)
+    kept = hf_home() / "local_pipelines" / "openvino"
+    model, form = locate(model_id), checked_format(weight_format)
+    return ExportJob(model, kept / cache_name(model, form), form)
 
 
 def cache_name(model: Model, weight_format: str) -> str:

@@ -114,7 +114,7 @@ def make_export(
     check_need(job, force)
     with Stages(job.title, progress) as stages, explained(job):
         source = stages.enter(tr("fetch the model"), job.fetch)
-        size = choose_group_size(job.weight_format, job.group_size, source)
+        size = choose_group_size(job.weight_format, job.group_size, job.model.fetched(source))
         with workshop(job.target) as shop:
             stages.enter(tr("convert"), lambda: convert(job, source, shop.export, size))
             stages.enter(tr("finish"), lambda: _finish(job, source, shop, size, replace))

@@ -185,7 +185,7 @@ def test_a_folder_with_both_formats_is_for_torch_too(machine: Machine, tmp_path:
     for end in ("xml", "bin"):
         (folder / f"openvino_model.{end}").touch()
     wish = loading._Wish(locate(folder), "cpu", 8, None, None)
-    assert loading._load_exported(wish, lambda found: found) == folder.resolve()
+    assert loading._load_exported(wish, lambda place: place) == folder.resolve()
     assert load_llm(folder).backend == "genai"
     assert load_llm(folder, backend="torch").backend == "torch"
     assert load_llm(folder, weight_format="int8").backend == "genai"
