@@ -149,7 +149,7 @@ def _is_hub_token(header: str) -> bool:
 
 def _is_home(url: httpx.URL) -> bool:
     """Whether the token may go there: to the Hub itself, and to Hugging Face's other services."""
-    family = ("huggingface.co", ".huggingface.co", ".huggingface.cloud")
+    family = (".huggingface.co", ".huggingface.cloud")
     return _origin(url) == _hub() or (
         url.scheme == "https" and url.port is None and f".{url.host}".endswith(family)
     )
