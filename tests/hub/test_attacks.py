@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -534,6 +535,43 @@ def test_a_refusal_without_end_is_broken_off(hub: LyingHub) -> None:
     """The client reads a refusal whole, for its text."""
     hub.lie(f"/{COMMIT}", lambda _: Reply(403, (("Connection", "close"),), endless()))
     refused(errors.OfflineError, "goes on after its end")
+
+
+def test_a_question_left_behind_stops_by_itself(
+    hub: LyingHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list that comes in crumbs is given up, and so is the thread that reads it."""
+    gone = threading.Event()
+
+    def crumbs() -> Iterator[bytes]:
+        try:
+            while True:
+                yield b" "
+                time.sleep(0.01)
+        finally:
+            gone.set()
+
+    monkeypatch.setattr(_access, "PATIENCE", 0.3)
+    hub.lie(f"/{COMMIT}", lambda _: Reply(200, (("Connection", "close"),), crumbs()))
+    refused(errors.OfflineError, "cannot be reached")
+    assert gone.wait(10)
+
+
+@pytest.mark.parametrize("place", [SMALL, WEIGHTS])
+def test_a_body_in_crumbs_is_broken_off(
+    hub: LyingHub, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte starts the client's time limit anew; less than a megabyte in ours is too slow."""
+    body = FILES[place[1:]]
+
+    def crumbs() -> Iterator[bytes]:
+        for position in range(len(body)):
+            yield body[position : position + 1]
+            time.sleep(0.01)
+
+    monkeypatch.setattr(_fetch, "STANDSTILL", 0.1)
+    hub.lie(place, lambda reply: told(len(body), crumbs())(reply), method="GET")
+    refused(errors.OfflineError, "all but stands still")
 
 
 # --- lists --------------------------------------------------------------------------------------
