@@ -101,7 +101,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         index = _checked_device(device, device_map, backend)
         from local_pipelines.models import model_path
 
-        path = model_path(model_id)
+        path = model_path(model_id, revision=(model_kwargs or {}).get("revision"))
         generating = {
             name: value
             for name, value in (pipeline_kwargs or {}).items()

@@ -50,11 +50,12 @@ _LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder wi
 # --- from what a learner writes to what from_pretrained takes ----------------------------------
 
 
-def model_path(model: str | os.PathLike[str]) -> str:
+def model_path(model: str | os.PathLike[str], *, revision: str | None = None) -> str:
     """Turn a model's name into what every `from_model_id` and `from_pretrained` takes.
 
     Args:
         model: "pocket" (the embedded model), a folder with a model in it, or an id of the Hub.
+        revision: A branch, tag or commit of the Hub; the main branch if not given.
 
     Returns:
         The absolute path of the folder that the model lies in. A model of the Hub is downloaded
@@ -71,10 +72,10 @@ def model_path(model: str | os.PathLike[str]) -> str:
     found = _locate(model)
     if isinstance(found, Path):
         return str(found)
-    folder = cached_model(found)
+    folder = cached_model(found, revision)
     if folder is None:
         _ask_hub(found)
-        folder = fetch_model(found)
+        folder = fetch_model(found, revision=revision)
     return str(folder)
 
 

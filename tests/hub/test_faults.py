@@ -312,6 +312,15 @@ def test_a_loaded_model_is_called_by_the_name_it_was_asked_for(hub: PracticeHub)
     assert LocalPipeline.from_model_id(GPT2).model_id == GPT2
 
 
+def test_the_revision_among_the_options_for_loading_is_the_one_downloaded(hub: PracticeHub) -> None:
+    """As in transformers, where it stands beside the number format."""
+    options = {"revision": "no-such"}
+    error = sentence(
+        errors.ModelError, lambda: LocalPipeline.from_model_id(GPT2, model_kwargs=options)
+    )
+    assert "no such revision" in error.fact
+
+
 def test_a_model_that_is_an_export_is_told_as_one(hub: PracticeHub) -> None:
     """It is neither a GGUF file nor an adapter, and there is a way to use it."""
     hub.add(Repository("practice/export", {"config.json": b"{}", "openvino_model.xml": b""}))
