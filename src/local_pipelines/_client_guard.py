@@ -129,7 +129,8 @@ def not_the_hub(host: str, cause: str) -> OfflineError:
 def _check_request(request: httpx.Request) -> None:
     if call := _current.get():
         call.check_wanted()
-        request.headers["Accept-Encoding"] = "identity"
+        if request.headers.get("Accept-Encoding") != "identity":
+            request.headers["Accept-Encoding"] = "gzip"  # what is unpacked here
     if _is_hub_token(request.headers.get("Authorization", "")) and not _is_home(request.url):
         del request.headers["Authorization"]
 

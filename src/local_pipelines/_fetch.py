@@ -27,6 +27,7 @@ from local_pipelines._access import (
     host,
     is_local_fault,
     is_passing,
+    no_such_revision,
     try_again,
 )
 from local_pipelines._catalogue import gigabytes
@@ -41,6 +42,7 @@ STANDSTILL = 120.0  # seconds in which a megabyte has to come
 _SMALL_FILE = re.compile(r"[\w.-]{1,100}\.(json|jinja|model|txt)", re.ASCII)
 _PART = re.compile(r"model-\d{1,6}-of-\d{1,6}\.safetensors", re.ASCII)
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_NO_REVISION = re.compile(r"^[/.-]|\.\.|[\s\\:?*~^\[\x00-\x1f\x7f]")  # as in git
 _INDEX = "model.safetensors.index.json"
 _LARGEST_UNTOLD = 20_000_000  # bytes of a file whose size the Hub does not tell
 _DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # EDQUOT: a home's quota
@@ -127,12 +129,18 @@ def is_damaged(model_id: str, file: str) -> ModelError:
 
 
 def cached_model(model_id: str, revision: str | None = None) -> Path | None:
-    """The folder of a model that was downloaded whole."""
+    """The folder of a model that was downloaded whole.
+
+    Raises:
+        ModelError: The revision cannot be one.
+    """
     from huggingface_hub import try_to_load_from_cache
 
     from local_pipelines._client_guard import install_guard
 
     install_guard()  # whoever loads the model next may ask the Hub for more
+    if revision and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
+        raise no_such_revision(model_id)  # it becomes a file's name in the cache
     config = try_to_load_from_cache(model_id, "config.json", revision=revision)
     if not isinstance(config, str):
         return None
@@ -280,8 +288,10 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
     refusal = explain_refusal(model_id, error)
     if refusal.status == 429 or not (is_passing(error) or isinstance(error, TimeoutError)):
         return refusal
+    times = tr("The download of {name} of {model_id} broke off {number} times.")
+    once = tr("The download of {name} of {model_id} broke off.")  # after a silence, for good
     return OfflineError(
-        tr("The download of {name} of {model_id} broke off {number} times.").format(
+        (times if is_passing(error) else once).format(
             name=file.name, model_id=model_id, number=len(PAUSES) + 1
         ),
         tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),

@@ -342,6 +342,24 @@ def test_a_branch_that_moves_meanwhile_does_no_harm(hub: LyingHub) -> None:
     assert len(hub.asked) == asked
 
 
+@pytest.mark.parametrize("revision", ["../../x", "..", "/tmp/owned", "a\\b", "C:x", "a b", 7, "\0"])
+def test_a_revision_names_no_other_file(hub: LyingHub, revision: Any) -> None:
+    """The cache keeps a file of each branch's name, and a Hub may claim to have any branch."""
+    hub.lie("", lambda reply: reply.having(X_Repo_Commit=COMMIT))
+    for door in (fetch_model, model_path):
+        error = outcome(lambda door=door: door(MODEL, revision=revision))
+        assert "no such revision" in str(error)
+    assert not hub.asked
+
+
+def test_a_branch_with_a_slash_is_kept_for_offline_use(hub: LyingHub) -> None:
+    """Pull requests have such names on the Hub."""
+    folder = fetch_model(MODEL, revision="refs/pr/1")
+    asked = len(hub.asked)
+    assert fetch_model(MODEL, revision="refs/pr/1") == folder
+    assert len(hub.asked) == asked
+
+
 # --- where it sends us --------------------------------------------------------------------------
 
 PLACES = [
