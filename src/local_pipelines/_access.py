@@ -34,6 +34,7 @@ __all__ = [
     "host",
     "is_local_fault",
     "is_passing",
+    "no_such_revision",
     "try_again",
     "within",
 ]
@@ -337,13 +338,7 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
 
 def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
     if code == "RevisionNotFound":
-        return ModelError(
-            tr("{model_id} has no such revision.").format(model_id=model_id),
-            tr("It was renamed or deleted, or is misspelt."),
-            tr("{page}/commits lists them; without revision=… the newest is taken.").format(
-                page=_page(model_id)
-            ),
-        )
+        return no_such_revision(model_id)
     if code == "EntryNotFound":
         return ModelError(
             tr("{model_id} lacks a file that every model has.").format(model_id=model_id),
@@ -351,6 +346,17 @@ def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
             tr("See what it is at {page}.").format(page=_page(model_id)),
         )
     return _no_such_model(model_id, tr("If it is private, your account is not among its members."))
+
+
+def no_such_revision(model_id: str) -> ModelError:
+    """Make the error for a branch, tag or commit that a model does not have."""
+    return ModelError(
+        tr("{model_id} has no such revision.").format(model_id=model_id),
+        tr("It was renamed or deleted, or is misspelt."),
+        tr("{page}/commits lists them; without revision=… the newest is taken.").format(
+            page=_page(model_id)
+        ),
+    )
 
 
 def _no_such_model(model_id: str, private: str) -> ModelError:

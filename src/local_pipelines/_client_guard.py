@@ -129,7 +129,8 @@ def not_the_hub(host: str, cause: str) -> OfflineError:
 def _check_request(request: httpx.Request) -> None:
     if call := _current.get():
         call.check_wanted()
-        request.headers["Accept-Encoding"] = "identity"
+        if request.headers.get("Accept-Encoding") != "identity":
+            request.headers["Accept-Encoding"] = "gzip"  # what is unpacked here
     if _is_hub_token(request.headers.get("Authorization", "")) and not _is_home(request.url):
         del request.headers["Authorization"]
 
@@ -149,7 +150,7 @@ def _is_hub_token(header: str) -> bool:
 
 def _is_home(url: httpx.URL) -> bool:
     """Whether the token may go there: to the Hub itself, and to Hugging Face's other services."""
-    family = ("huggingface.co", ".huggingface.co", ".huggingface.cloud")
+    family = (".huggingface.co", ".huggingface.cloud")
     return _origin(url) == _hub() or (
         url.scheme == "https" and url.port is None and f".{url.host}".endswith(family)
     )

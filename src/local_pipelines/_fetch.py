@@ -263,8 +263,10 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
     refusal = explain_refusal(model_id, error)
     if refusal.status == 429 or not (is_passing(error) or isinstance(error, TimeoutError)):
         return refusal
+    times = tr("The download of {name} of {model_id} broke off {number} times.")
+    once = tr("The download of {name} of {model_id} broke off.")  # after a silence, for good
     return OfflineError(
-        tr("The download of {name} of {model_id} broke off {number} times.").format(
+        (times if is_passing(error) else once).format(
             name=file.name, model_id=model_id, number=len(PAUSES) + 1
         ),
         tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),

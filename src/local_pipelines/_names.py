@@ -12,6 +12,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
+from local_pipelines._access import no_such_revision
 from local_pipelines._catalogue import catalogue, is_pocket, pocket_folder
 from local_pipelines._checkpoint import Shape, Tensor, Weights
 from local_pipelines._grammar import nearest
@@ -32,6 +33,7 @@ __all__ = [
 # The few old ids without an owner that generate text; the Hub still redirects them.
 _OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_NO_REVISION = re.compile(r"^[/.-]|\.\.|[\s\\:?*~^\[\x00-\x1f\x7f]")  # as in git
 LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder with a model in it.")
 
 
@@ -253,7 +255,13 @@ def _nearest_id(model: str) -> str | None:
 
 
 def cached_model(hub_id: str, revision: str | None = None) -> Path | None:
-    """Where the cache has a model that was downloaded whole."""
+    """Where the cache has a model that was downloaded whole.
+
+    Raises:
+        ModelError: The revision cannot be one.
+    """
+    if revision and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
+        raise no_such_revision(hub_id)  # it becomes a file's name in the cache
     folder = cached_folder(hub_id, revision)
     if folder is None or not any((folder / name).is_file() for name in _TOKENIZER):
         return None

@@ -103,7 +103,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         from local_pipelines._contents import checked_loading
         from local_pipelines.models import model_path
 
-        path = model_path(model_id)
+        path = model_path(model_id, revision=(model_kwargs or {}).get("revision"))
         generating = {
             name: value
             for name, value in (pipeline_kwargs or {}).items()

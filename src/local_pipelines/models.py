@@ -17,7 +17,14 @@ from local_pipelines._fetch import disk_free as _disk_free
 from local_pipelines._fetch import fetch_model
 from local_pipelines._grammar import gigabytes, paragraph
 from local_pipelines._messages import tr
-from local_pipelines._names import LIST_STEP, ModelName, cached_folder, did_you_mean, locate
+from local_pipelines._names import (
+    LIST_STEP,
+    ModelName,
+    cached_folder,
+    cached_model,
+    did_you_mean,
+    locate,
+)
 from local_pipelines.devices import Device, select_device
 from local_pipelines.errors import (
     DeviceError,
@@ -38,11 +45,12 @@ _PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow an
 # --- from what a learner writes to what from_pretrained takes ----------------------------------
 
 
-def model_path(model: ModelName) -> str:
+def model_path(model: ModelName, *, revision: str | None = None) -> str:
     """Turn a model's name into what every `from_model_id` and `from_pretrained` takes.
 
     Args:
         model: "pocket" (the embedded model), a folder with a model in it, or an id of the Hub.
+        revision: A branch, tag or commit of the Hub; the main branch if not given.
 
     Returns:
         The absolute path of the folder that the model lies in. A model of the Hub is downloaded
@@ -57,9 +65,9 @@ def model_path(model: ModelName) -> str:
         CacheError: The disk is full, or cannot be written to.
     """
     found = locate(model)
-    if found.place is None:
+    if found.folder is None and cached_model(found.name, revision) is None:
         _ask_hub(found.name)
-    return str(fetch_model(found))
+    return str(fetch_model(found, revision=revision))
 
 
 # --- the Hub ---------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import models
+from local_pipelines import _access, _fetch, credentials, models
 from local_pipelines._checkpoint import Shape, Weights, read_shape
 from local_pipelines._names import is_hub_id
 from local_pipelines.devices import Device
@@ -481,6 +481,16 @@ def test_a_silent_hub_is_given_up_in_bounded_time(
     with pytest.raises(OfflineError, match="cannot be reached"):
         model_path(SMOL)
     assert time.monotonic() - start < 1.5
+
+
+def test_the_shipped_patience_is_short() -> None:
+    """A question takes half a minute at most, a download that stands still two."""
+    assert 3 * _access.PATIENCE + sum(_access.PAUSES) <= 35
+    assert len(_access.PAUSES) == 2
+    assert models._PATIENCE <= 5
+    assert credentials.WHOAMI_SECONDS <= 10
+    assert _fetch.STANDSTILL <= 120
+    assert sum(_fetch.PAUSES) <= 10
 
 
 def test_a_wi_fi_log_in_page_is_no_hub(hub: Callable[..., list[str]]) -> None:
