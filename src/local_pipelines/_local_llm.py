@@ -24,6 +24,7 @@ from langchain_core.runnables.config import get_config_list
 from pydantic import PrivateAttr
 
 from local_pipelines._batch_report import BatchReport
+from local_pipelines._checks import whole_number
 from local_pipelines._messages import tr
 from local_pipelines._options import (
     GENERATION_OPTIONS,
@@ -464,14 +465,7 @@ def _check_text(prompt: object) -> None:
 
 def checked_size(size: object) -> int:
     """Give a batch size that can work, or raise ParameterError."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ParameterError(
-            tr("batch_size={size!r} cannot work: it is a whole number from 1 upward.").format(
-                size=size
-            ),
-            next_step=tr("Write batch_size=8."),
-        )
-    return size
+    return whole_number("batch_size", size, example=8)
 
 
 def _with_prompts(prompts: list[str], answers: list[Answer]) -> list[Answer]:

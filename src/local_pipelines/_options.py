@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from local_pipelines._checks import whole_number
 from local_pipelines._messages import listed, tr
 from local_pipelines.errors import CredentialError, ParameterError
 
@@ -62,15 +63,18 @@ GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
     }
 )
 _MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
+_MOST_BEAMS = 256  # each is a row of the batch: thousands compute for hours, or end the process
 BACKENDS = ("auto", "torch", "openvino", "genai")  # what `backend` of `load_llm` may be
-_LOWEST = {  # of the options that are whole numbers
-    "max_length": 1,
-    "max_new_tokens": 1,
-    "min_length": 0,
-    "min_new_tokens": 0,
-    "no_repeat_ngram_size": 0,
-    "num_beams": 1,
-    "top_k": 0,
+_COUNTS: dict[str, tuple[int, int | None, int]] = {  # whole numbers: lowest, highest, an example
+    "max_length": (1, None, 64),
+    "max_new_tokens": (1, None, 64),
+    "min_length": (0, None, 0),
+    "min_new_tokens": (0, None, 0),
+    "no_repeat_ngram_size": (0, None, 3),
+    "num_beam_groups": (1, _MOST_BEAMS, 1),
+    "num_beams": (1, _MOST_BEAMS, 4),
+    "num_return_sequences": (1, _MOST_BEAMS, 1),
+    "top_k": (0, None, 50),
 }
 _TOKEN_NAMES = frozenset(
     {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
@@ -168,21 +172,9 @@ def _check_length(options: Mapping[str, Any]) -> None:
 
 
 def _check_counts(options: Mapping[str, Any]) -> None:
-    for name, low in _LOWEST.items():
-        value = options.get(name)
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
-        if value is not None and not whole:
-            form = (
-                tr("{name}={value!r} cannot work: it is a whole number from 1 upward.")
-                if low
-                else tr("{name}={value!r} cannot work: it is a whole number from 0 upward.")
-            )
-            raise ParameterError(
-                form.format(name=name, value=value),
-                next_step=tr("Write {name}=64.").format(name=name)
-                if name in {"max_length", "max_new_tokens"}
-                else tr("Correct the value, or leave it out."),
-            )
+    for name, (low, high, example) in _COUNTS.items():
+        if options.get(name) is not None:
+            whole_number(name, options[name], low, high=high, example=example)
 
 
 def _check_temperature(options: Mapping[str, Any]) -> None:

@@ -231,7 +231,10 @@ class TestBadInput:
         ("options", "words"),
         [
             ({"min_length": "many"}, "from 0 upward"),
-            ({"num_beams": 0}, "from 1 upward"),
+            ({"num_beams": 0}, "from 1 to 256"),
+            ({"num_beams": 5000}, "from 1 to 256"),
+            ({"max_new_tokens": True}, "from 1 upward"),
+            ({"top_k": False}, "from 0 upward"),
             ({"top_k": -1}, "from 0 upward"),
             ({"temperature": 0, "do_sample": True}, "do_sample=False"),
             ({"temperature": -1}, "do_sample=False"),
