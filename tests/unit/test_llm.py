@@ -381,7 +381,8 @@ def test_ordinary_use_is_silent(run_python: Callable[..., str], tmp_path: Path) 
         "from local_pipelines import LocalPipeline\n"
         "llm = LocalPipeline.from_model_id('pocket', task='text-generation',"
         " pipeline_kwargs={'max_new_tokens': 8, 'temperature': 0})\n"
-        "llm.batch(['a', 'b c'], stop=['x']); list(llm.stream('a')); llm.invoke('a', top_k=3)\n"
+        "llm.batch(['a', 'b c'], stop=['x']); list(llm.stream('a'))\n"
+        "llm.invoke('a', temperature=0.5, top_k=3)\n"
     )
     script = f"import sys; sys.stderr = open({str(tmp_path / 'err')!r}, 'w')\n{code}"
     run_python(script)
