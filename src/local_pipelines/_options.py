@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from local_pipelines._checks import is_real, real_number, whole_number
@@ -159,7 +159,7 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
     _check_length(options)
     _check_counts(options)
     _check_numbers(options)
-    _check_switches(options)
+    _check_kinds(options)
     _check_temperature(options)
     if options.get("do_sample") is False:
         idle = sorted(name for name in SAMPLING_OPTIONS & set(options) if _means(options, name))
@@ -202,7 +202,13 @@ def _check_numbers(options: Mapping[str, Any]) -> None:
             real_number(name, options[name], low, high, example=example)
 
 
-def _check_switches(options: Mapping[str, Any]) -> None:
+def _check_kinds(options: Mapping[str, Any]) -> None:
+    for name in ("logits_processor", "stopping_criteria"):
+        if not isinstance(options.get(name), Sequence | None):
+            raise ParameterError(
+                tr("{name}={value!r} is no list.").format(name=name, value=options[name]),
+                next_step=tr("Write {name}=[…].").format(name=name),
+            )
     sampling, seed = options.get("do_sample"), options.get("seed")
     if not isinstance(sampling, bool | None):
         raise ParameterError(

@@ -108,6 +108,30 @@ def test_a_long_answer_is_decoded_piece_by_piece() -> None:
     assert longest < 40
 
 
+def test_a_long_run_of_broken_bytes_is_no_error() -> None:
+    """Where no character is complete for longer than a window, the text still comes through."""
+    answer = TokenText(b"Prompt", _decode_bytes)
+    data = (b"\x80" * 40 + b"a") * 2 + "é!".encode() * 20
+    pieces = [answer.new_text(_decode_bytes([answer.push([byte])])[0]) for byte in data]
+    pieces.append(answer.new_text(_decode_bytes([answer.window])[0], last=True))
+    assert "".join(pieces) == _decode_bytes([list(data)])[0]
+
+
+def test_stop_strings_that_are_special_tokens_are_told_apart() -> None:
+    """No text shows a special token, so it is found by its id."""
+    ends = Ends.of(["b", "<|end|>", "a"], {"<|end|>": 7, "<|x|>": 8}, [0, 1])
+    assert ends == Ends(("<|end|>", "a", "b"), frozenset({7}), frozenset({0, 1}))
+
+
+def test_five_thousand_stop_strings_of_one_beginning() -> None:
+    """Many strings that begin alike are searched as one would be, and held back no longer."""
+    scanner = StopScanner([f"never say {number} again" for number in range(5000)])
+    assert scanner.feed("never say 77") == ""
+    assert scanner.feed(" more") == "never say 77 more"
+    assert scanner.feed(", never say 4999 again") == ", "
+    assert scanner.stopped
+
+
 def test_the_tokens_that_end_an_answer() -> None:
     """The model's own end and a special token as a stop string are told apart."""
     ends = Ends(stop_tokens=frozenset({7}), end_tokens=frozenset({0}))
