@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._checks import is_whole
 from local_pipelines._messages import ntr, tr
 from local_pipelines.errors import ModelError
 
@@ -22,7 +23,6 @@ __all__ = [
     "Weights",
     "folder_size",
     "formats_in",
-    "is_whole",
     "read_json",
     "read_shape",
     "read_tensors",
@@ -179,11 +179,6 @@ def folder_size(folder: Path) -> int:
 
 def _first(config: dict[str, Any], *names: str) -> int | None:
     return next((config[n] for n in names if is_whole(config.get(n), 1, SIZES[n])), None)
-
-
-def is_whole(value: object, low: int, high: int) -> bool:
-    """Whether a value is a whole number within limits; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def read_json(file: Path) -> dict[str, Any]:

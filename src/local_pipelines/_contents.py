@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from local_pipelines._checkpoint import SIZES, is_whole, read_json
+from local_pipelines._checkpoint import SIZES, read_json
+from local_pipelines._checks import is_whole
 from local_pipelines._fetch import damaged_file, is_damaged
 from local_pipelines._messages import tr
 from local_pipelines._options import GENERATION_OPTIONS, check_generation_options
@@ -24,7 +25,7 @@ _WORDS = ("*token*", "*.model", "*.spm", "*.tiktoken", "merges.txt", "tekken.jso
 # transformers reads neither: many older models still name files of their authors' machines there.
 _UNREAD = {"added_tokens_file", "special_tokens_map_file", "tokenizer_config_file"}
 _PATHS = {"init_inputs", "merges", "vocab"}  # what a tokenizer also takes for a file if it is text
-_MOST = {"logprobs": 100, "num_beams": 256, "num_return_sequences": 256}
+_MOST_LOGPROBS = 100
 _TOKENS = {
     "begin_suppress_tokens",
     "bos_token_id",
@@ -162,7 +163,7 @@ def _check_generation(folder: Path, config: Mapping[str, Any], given: Mapping[st
             continue
         if name == "echo" and value:
             raise _cannot_be(folder, "generation_config.json", name, value)
-        if name in _MOST and not is_whole(value, 0, _MOST[name]):
+        if name == "logprobs" and not is_whole(value, 0, _MOST_LOGPROBS):
             raise _cannot_be(folder, "generation_config.json", name, value)
         if name in GENERATION_OPTIONS - _TOKENS:
             _check_option(folder, name, value)
@@ -174,7 +175,7 @@ def _check_generation(folder: Path, config: Mapping[str, Any], given: Mapping[st
 def _check_option(folder: Path, name: str, value: object) -> None:
     try:
         check_generation_options({name: value})
-    except (ParameterError, TypeError, OverflowError) as error:
+    except ParameterError as error:
         raise _cannot_be(folder, "generation_config.json", name, value) from error
 
 

@@ -11,7 +11,14 @@ from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
-__all__ = ["OV_CONFIGS", "check_genai_device", "check_ov_config", "last_line", "ov_config"]
+__all__ = [
+    "OV_CONFIGS",
+    "check_genai_device",
+    "check_ov_config",
+    "exact_config",
+    "last_line",
+    "ov_config",
+]
 
 OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -160,6 +167,20 @@ def _check_device(core: Any, device: str) -> None:
                 tr("It sees {names}; a GPU or NPU needs its driver.").format(names=", ".join(here)),
                 tr('Write device="{here}".').format(here=here[0]),
             )
+
+
+def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with which weights that nobody has rounded are computed in 32 bits.
+
+    Left to itself, OpenVINO computes in bfloat16 where the processor can, and an export in full
+    width says that it wants 16-bit keys and values. Then answers differ from those of torch. Those
+    of int8 and int4 weights do anyway: they get the speed.
+    """
+    config = dict(ov_config)
+    chosen = {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & config.keys()
+    if device != "CPU" or weight_format in {"int8", "int4"} or chosen:
+        return config
+    return {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"} | config
 
 
 def last_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._batch_report import Interrupted
 from local_pipelines._local_llm import checked_size
 from local_pipelines._messages import ntr, tr
 from local_pipelines._progress import progress_bar, somebody_looks
@@ -66,13 +67,6 @@ class FileReport:
                 tr("{number} of them were done before this call.").format(number=self.resumed)
             )
         return "\n".join(lines)
-
-
-class Interrupted(KeyboardInterrupt):
-    """Somebody stopped `answer_file`. In a notebook it shows as its sentence."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
 
 
 def answer_file(

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
@@ -14,11 +14,15 @@ from local_pipelines._chat_template import read_chat_template, render_chat_templ
 from local_pipelines._contents import checked_loading
 from local_pipelines._ir import read_export
 from local_pipelines._kept_exports import load_kept
-from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
+from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
 from local_pipelines._ov_config import check_genai_device
+from local_pipelines._request import GeneratedAnswer, GenerationRequest
 from local_pipelines.errors import ExportError, ParameterError
+
+if TYPE_CHECKING:
+    from local_pipelines._genai_engine import GenAIRun
 
 __all__ = ["GenAIPipeline"]
 
@@ -87,7 +91,8 @@ class GenAIPipeline(LocalLLM):
             DeviceError: OpenVINO sees no such device.
             EngineError: OpenVINO GenAI cannot run this model.
         """
-        from local_pipelines._genai_engine import GenAIEngine, check_options, exact_config
+        from local_pipelines._genai_engine import GenAIEngine, check_options
+        from local_pipelines._ov_config import exact_config
 
         check_no_token(kwargs)
         _check_fields(cls, kwargs)
@@ -161,18 +166,17 @@ class GenAIPipeline(LocalLLM):
 
     # --- what LocalLLM asks for ---------------------------------------------------------------
 
-    def _answer(self, request: Request) -> list[Answer]:
+    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
         try:
-            answers: list[Answer] = run.answers()
-            return answers
+            return run.answers()
         finally:
             self._last_batch = run.report or self._last_batch  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
-        self._run_of(Request(prompts=prompts, templated=templated)).tokenize()
+        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
 
-    def _run_of(self, request: Request) -> Any:
+    def _run_of(self, request: GenerationRequest) -> GenAIRun:
         from local_pipelines._genai_engine import GenAIRun
 
         return GenAIRun(self._engine, request, self.pipeline_kwargs)

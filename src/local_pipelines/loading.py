@@ -301,8 +301,7 @@ def _fitting_dtype(wish: _Wish, device: Device) -> str:
 
 
 def _load_openvino(wish: _Wish) -> LocalLLM:
-    from local_pipelines._genai_engine import exact_config
-    from local_pipelines._ov_config import check_ov_config
+    from local_pipelines._ov_config import check_ov_config, exact_config
     from local_pipelines.llm import LocalPipeline
 
     device = _openvino_device(wish.device)

@@ -12,6 +12,7 @@ from local_pipelines import _checkpoint
 from local_pipelines._access import check_token, host, within
 from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, is_pocket
 from local_pipelines._checkpoint import Shape, Weights
+from local_pipelines._checks import is_whole, whole_number
 from local_pipelines._columns import columns, pad
 from local_pipelines._fetch import disk_free as _disk_free
 from local_pipelines._fetch import fetch_model
@@ -277,8 +278,8 @@ def will_it_fit(
         DeviceError: There is no such device.
         ParameterError: `dtype`, `context` or `batch_size` cannot be.
     """
-    _check_positive("batch_size", batch_size)
-    _check_positive("context", 1 if context is None else context)
+    whole_number("batch_size", batch_size)
+    whole_number("context", 1 if context is None else context)
     width = None if dtype is None else str(dtype).removeprefix("torch.")
     if width is not None and width not in _WIDTH:
         raise ParameterError(
@@ -298,14 +299,6 @@ def _measured(device: Device | str | int | None) -> Device:
         with suppress(DeviceError):  # a description of another machine's device
             return replace(device, memory_free=select_device(device.name).memory_free)
     return device
-
-
-def _check_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ParameterError(
-            tr("{name} = {value!r} cannot be.").format(name=name, value=value),
-            next_step=tr("Write a whole number from 1, as {name}=1.").format(name=name),
-        )
 
 
 def known_facts(model: ModelName) -> Facts:
@@ -351,7 +344,7 @@ def _facts_from_hub(model_id: str) -> Facts:
 
 def _are_sizes(values: Collection[object]) -> bool:
     """Whether these can be counts of bytes or numbers; something else may answer as a Hub."""
-    return bool(values) and all(_checkpoint.is_whole(value, 0, 2**60) for value in values)
+    return bool(values) and all(is_whole(value, 0, 2**60) for value in values)
 
 
 def _judge(

@@ -188,6 +188,9 @@ GENERATION: dict[str, tuple[Breaker, str]] = {
     "tokens to suppress, texts": (generation(suppress_tokens=["a"]), CANNOT_BE),
     "a negative length": (generation(max_new_tokens=-5), CANNOT_BE),
     "a temperature in words": (generation(temperature="hot"), CANNOT_BE),
+    "a temperature that is no number": (generation(temperature=float("nan")), CANNOT_BE),
+    "sampling, a text": (generation(do_sample="yes"), CANNOT_BE),
+    "top_p above 1": (generation(top_p=7), CANNOT_BE),
 }
 FOUND_BEFORE = {**CONFIG, **TOKENIZER, **GENERATION}  # before a library is asked
 ALL = {**WEIGHTS, **FOUND_BEFORE, **TYPES, **LATER}
