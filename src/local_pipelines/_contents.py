@@ -25,7 +25,6 @@ _WORDS = ("*token*", "*.model", "*.spm", "*.tiktoken", "merges.txt", "tekken.jso
 # transformers reads neither: many older models still name files of their authors' machines there.
 _UNREAD = {"added_tokens_file", "special_tokens_map_file", "tokenizer_config_file"}
 _PATHS = {"init_inputs", "merges", "vocab"}  # what a tokenizer also takes for a file if it is text
-_MOST_LOGPROBS = 100
 _TOKENS = {
     "begin_suppress_tokens",
     "bos_token_id",
@@ -157,16 +156,13 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
 
 
 def _check_generation(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Check the defaults for generating one by one; many models have some that others cancel."""
-    for name, value in given.items():
-        if value is None:
-            continue
-        if name == "echo" and value:
-            raise _cannot_be(folder, "generation_config.json", name, value)
-        if name == "logprobs" and not is_whole(value, 0, _MOST_LOGPROBS):
-            raise _cannot_be(folder, "generation_config.json", name, value)
-        if name in GENERATION_OPTIONS - _TOKENS:
-            _check_option(folder, name, value)
+    """Check the defaults for generating one by one; many models have some that others cancel.
+
+    What only a library's own defaults have, such as `echo`, the engines set themselves.
+    """
+    for name in sorted((GENERATION_OPTIONS - _TOKENS) & given.keys()):
+        if given[name] is not None:
+            _check_option(folder, name, given[name])
     vocabulary = (config.get("text_config") or config).get("vocab_size")
     for name in sorted(_TOKENS & given.keys()):
         _check_token_ids(folder, name, given[name], vocabulary)

@@ -179,8 +179,6 @@ GENERATION: dict[str, tuple[Breaker, str]] = {
     "generation_config.json, a list": (write("generation_config.json", "[]"), NO_JSON),
     "5000 beams": (generation(num_beams=5000), CANNOT_BE),
     "beams, a text": (generation(num_beams="many"), CANNOT_BE),
-    "a million logprobs": (generation(logprobs=1_000_000), CANNOT_BE),
-    "echo": (generation(echo=True), CANNOT_BE),
     "an end outside the vocabulary": (generation(eos_token_id=[0, 4096]), CANNOT_BE),
     "an end that is a text": (generation(eos_token_id="<|end|>"), CANNOT_BE),
     "a start below zero": (generation(bos_token_id=-1), CANNOT_BE),
