@@ -6,6 +6,7 @@ machine, and answer what is broken with errors of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -143,8 +144,8 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
     for text in value if isinstance(value, list) else [value]:
         if not isinstance(text, str):
             continue
-        is_bare = "/" not in text and "\\" not in text and text != ".."
-        if is_bare and (folder / text).is_file() and not Path(text).exists():
+        is_bare, own, here = not re.search(r"[/\\:]|^\.\.$", text), folder / text, Path(text)
+        if is_bare and own.is_file() and (not here.exists() or here.samefile(own)):
             continue
         raise ModelError(
             tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.").format(
