@@ -9,7 +9,7 @@ from numbers import Real
 from local_pipelines._messages import tr
 from local_pipelines.errors import ParameterError
 
-__all__ = ["is_real", "is_whole", "real_number", "whole_number"]
+__all__ = ["is_finite", "is_whole", "whole_number"]
 
 
 def is_whole(value: object, low: int, high: int | None = None) -> bool:
@@ -23,19 +23,18 @@ def is_whole(value: object, low: int, high: int | None = None) -> bool:
     return low <= value and (high is None or value <= high)
 
 
-def is_real(value: object, low: float, high: float) -> bool:
-    """Whether a value is a finite number within limits.
+def is_finite(value: object) -> bool:
+    """Whether a value is a number that can be computed with; True and False are none.
 
-    >>> is_real(0.9, 0, 1), is_real(2, 0, 1), is_real(float("nan"), 0, 1), is_real(True, 0, 1)
-    (True, False, False, False)
+    >>> is_finite(0.9), is_finite(2), is_finite(float("nan")), is_finite(True), is_finite("1")
+    (True, True, False, False, False)
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     try:
-        number = float(value)
+        return math.isfinite(value)
     except OverflowError:
         return False
-    return low <= number <= high and math.isfinite(number)
 
 
 def whole_number(
@@ -73,37 +72,6 @@ def whole_number(
         next_step=tr("Write {name}={number}.").format(
             name=name, number=low if example is None else example
         ),
-    )
-
-
-def real_number(name: str, value: object, low: float, high: float, *, example: float) -> float:
-    """Give back a finite number that is within its limits.
-
-    Args:
-        name: What the number is called where it was written.
-        value: What was written there.
-        low: The smallest that works.
-        high: The largest that works.
-        example: A number that works, for the error.
-
-    Raises:
-        ParameterError: It is something else.
-
-    >>> real_number("top_p", 0.5, 0, 1, example=0.9)
-    0.5
-    """
-    if isinstance(value, Real) and is_real(value, low, high):
-        return float(value)
-    form = (
-        tr("{name}={value} cannot work: it is a number from {low:g} to {high:g}.")
-        if math.isfinite(high)
-        else tr("{name}={value} cannot work: it is a number from {low:g} upward.")
-        if math.isfinite(low)
-        else tr("{name}={value} cannot work: it is a number.")
-    )
-    raise ParameterError(
-        form.format(name=name, value=_shown(value), low=low, high=high),
-        next_step=tr("Write {name}={number}.").format(name=name, number=example),
     )
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from local_pipelines._growing import GrowingAnswer
+from local_pipelines._growing import GrowingAnswer, grow_together
 from local_pipelines._memory import free_memory
 from local_pipelines._messages import tr
 from local_pipelines._torch_run import TokenizedPrompt, TorchRun
@@ -188,20 +188,15 @@ class ContinuousRun:
         tokens = list(output.generated_tokens[seat.seen :])
         seat.seen += len(tokens)
         finished = output.is_finished()
-        self._grow(seat, tokens)
+        for token in tokens:
+            if not seat.growing.reason:
+                list(grow_together([seat.growing], [[token]], self._run.decode))
         if finished or seat.growing.reason:
             del self._seats[output.request_id]
             if not finished:
                 manager.cancel_request(output.request_id)
             seat.growing.finish()
             self._run.keep([seat.prompt], [seat.growing.ended], time.perf_counter() - seat.start)
-
-    def _grow(self, seat: _Seat, tokens: list[int]) -> None:
-        for token in tokens:
-            if seat.growing.reason:
-                return
-            window = seat.growing.push([token])
-            seat.growing.grow(self._run.decode([window])[0])
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from local_pipelines._batch_report import AnswerCollector, BatchReport
-from local_pipelines._growing import EndedAnswer, Ends, GrowingAnswer, ended_answers
+from local_pipelines._growing import EndedAnswer, Ends, GrowingAnswer, ended_answers, grow_together
 from local_pipelines._messages import tr
 from local_pipelines._options import merged, with_sampling
 from local_pipelines._ov_config import last_line
@@ -330,14 +330,11 @@ class GenAIRun:
     """
 
     def __init__(
-        self,
-        engine: GenAIEngine,
-        request: GenerationRequest,
-        defaults: Mapping[str, Any] | None = None,
+        self, engine: GenAIEngine, request: GenerationRequest, defaults: Mapping[str, Any]
     ) -> None:
         self._engine = engine
         self.request = request
-        self._options = merged(defaults or {}, request.options)
+        self._options = merged(defaults, request.options)
         check_options(self._options)
         self._config = engine.generation_config(self._options)
         stop = request.stop + checked_stop(self._options.get("stop_strings")) + engine.stop_strings
@@ -356,13 +353,10 @@ class GenAIRun:
         return [_Row(index, self._checked(ids)) for index, ids in enumerate(encoded)]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        engine = self._engine
+        model = self._engine
+        first, known = model.first_token, model.vocabulary
         return checked_tokens(
-            ids,
-            first=engine.first_token,
-            limit=self._limit,
-            context=engine.context,
-            vocabulary=engine.vocabulary,
+            ids, first=first, limit=self._limit, context=model.context, vocabulary=known
         )
 
     @property
@@ -478,11 +472,9 @@ class GenAIRun:
         return done
 
     def _grow(self, rows: list[_Row], tokens: list[list[int]]) -> None:
-        """Give rows their new tokens, decoded together."""
         growing = [row.growing for row in rows if row.growing is not None]
-        windows = [each.push(new) for each, new in zip(growing, tokens, strict=True)]
-        for each, text in zip(growing, self._engine.decode(windows), strict=True):
-            self._emit(each.grow(text))
+        for text in grow_together(growing, tokens, self._engine.decode):
+            self.request.show(text)
 
     def _has_ended(self, row: _Row) -> bool:
         return row.growing is not None and bool(row.growing.reason)
@@ -499,17 +491,13 @@ class GenAIRun:
         """The answers of rows that are done; all were followed as they grew, or none was."""
         if followed := [row.growing for row in rows if row.growing is not None]:
             for growing in followed:
-                self._emit(growing.finish())
+                self.request.show(growing.finish())
             return [growing.ended for growing in followed]
         ids, new = [row.ids for row in rows], [row.new for row in rows]
         answers = ended_answers(ids, new, self._engine.decode, self._ends)
         for answer in answers:
-            self._emit(answer.text)
+            self.request.show(answer.text)
         return answers
-
-    def _emit(self, text: str) -> None:
-        if text and self.request.emit is not None:
-            self.request.emit(text)
 
 
 def _read(handle: Any) -> list[int]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from local_pipelines._decoding import CONTEXT, Decode, TokenText
 from local_pipelines._stopping import StopScanner, find_stop
 
-__all__ = ["EndedAnswer", "Ends", "GrowingAnswer", "Reason", "ended_answers"]
+__all__ = ["EndedAnswer", "Ends", "GrowingAnswer", "Reason", "ended_answers", "grow_together"]
 
 Reason = Literal["", "stop", "eos"]
 """Why an answer has ended; empty while it has not, and where the limit has ended it."""
@@ -141,3 +141,12 @@ class GrowingAnswer:
     def finish(self) -> str:
         """Give what was held back; no token follows."""
         return "" if self.reason else self.grow(self._decode([self._text.window])[0], last=True)
+
+
+def grow_together(
+    answers: Sequence[GrowingAnswer], tokens: Iterable[Sequence[int]], decode: Decode
+) -> Iterator[str]:
+    """Add new tokens to answers, decode them all at once, and give each answer's new text."""
+    windows = [answer.push(new) for answer, new in zip(answers, tokens, strict=True)]
+    for answer, text in zip(answers, decode(windows), strict=True):
+        yield answer.grow(text)

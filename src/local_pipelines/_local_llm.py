@@ -178,8 +178,8 @@ class LocalLLM(BaseLLM):
 
     def _run(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         echo = self._echoes(request)
-        if echo and request.emit and request.prompts[0]:
-            request.emit(request.prompts[0])
+        if echo:
+            request.show("".join(request.prompts[:1]))
         with _progress_bar(request) as bar:
             request.advance = bar.update if bar else request.advance
             with self._explained_interrupt(request):

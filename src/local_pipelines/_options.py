@@ -5,11 +5,10 @@ Libraries accept some of these silently, ignore others, and fail on the rest min
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from local_pipelines._checks import is_real, real_number, whole_number
+from local_pipelines._checks import is_finite, whole_number
 from local_pipelines._grammar import listed, nearest
 from local_pipelines._messages import tr
 from local_pipelines.errors import CredentialError, ParameterError
@@ -78,17 +77,11 @@ _COUNTS: dict[str, tuple[int, int | None, int]] = {  # whole numbers: lowest, hi
     "num_return_sequences": (1, _MOST_BEAMS, 1),
     "top_k": (0, None, 50),
 }
-_NUMBERS: dict[str, tuple[float, float, float]] = {  # lowest, highest, an example
-    "diversity_penalty": (0, math.inf, 0.5),
-    "epsilon_cutoff": (0, 1, 0.0003),
-    "eta_cutoff": (0, 1, 0.0003),
-    "length_penalty": (-math.inf, math.inf, 1.0),
-    "max_time": (0, math.inf, 10),
-    "min_p": (0, 1, 0.05),
-    "repetition_penalty": (0, math.inf, 1.1),
-    "top_h": (0, 1, 0.4),
-    "top_p": (0, 1, 0.9),
-    "typical_p": (0, 1, 0.9),
+_NUMBERS = (SAMPLING_OPTIONS - _COUNTS.keys() - {"temperature"}) | {
+    "diversity_penalty",
+    "length_penalty",
+    "max_time",
+    "repetition_penalty",
 }
 _LENGTHS = frozenset({"max_length", "max_new_tokens"})
 _TOKEN_NAMES = frozenset(
@@ -197,9 +190,23 @@ def _check_counts(options: Mapping[str, Any]) -> None:
 
 
 def _check_numbers(options: Mapping[str, Any]) -> None:
-    for name, (low, high, example) in _NUMBERS.items():
-        if options.get(name) is not None:
-            real_number(name, options[name], low, high, example=example)
+    for name in sorted(_NUMBERS & options.keys()):
+        value, is_part = options[name], name in SAMPLING_OPTIONS
+        if value is None or (
+            is_finite(value)
+            and (value >= 0 or name == "length_penalty")
+            and (value <= 1 or not is_part)
+        ):
+            continue
+        form = (
+            tr("{name}={value!r} cannot work: it is a number from 0 to 1.")
+            if is_part
+            else tr("{name}={value!r} cannot work.")
+        )
+        raise ParameterError(
+            form.format(name=name, value=value),
+            next_step=tr("Correct the value, or leave it out."),
+        )
 
 
 def _check_kinds(options: Mapping[str, Any]) -> None:
@@ -226,7 +233,7 @@ def _check_temperature(options: Mapping[str, Any]) -> None:
     temperature = options.get("temperature")
     if temperature is None:
         return
-    if not is_real(temperature, 0, math.inf):
+    if not is_finite(temperature) or temperature < 0:
         raise ParameterError(
             tr("temperature={temperature!r} cannot work: it is a number above 0.").format(
                 temperature=temperature

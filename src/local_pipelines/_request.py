@@ -80,3 +80,8 @@ class GenerationRequest:
     emit: Emit | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
     advance: Callable[[int], object] = lambda _: None
+
+    def show(self, text: str) -> None:
+        """Give new text to whoever reads it as it comes."""
+        if text and self.emit is not None:
+            self.emit(text)

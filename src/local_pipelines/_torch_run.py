@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from local_pipelines._batch_report import AnswerCollector, BatchReport
-from local_pipelines._growing import EndedAnswer, Ends, GrowingAnswer, ended_answers
+from local_pipelines._growing import EndedAnswer, Ends, GrowingAnswer, ended_answers, grow_together
 from local_pipelines._memory import free_memory, is_shortage
 from local_pipelines._messages import tr
 from local_pipelines._options import GENERATION_OPTIONS, merged
@@ -64,11 +64,8 @@ class TorchRun:
         self._halvings = 0
         self._fits = request.batch_size  # rows, as far as is known
         self.report: BatchReport | None = None
-        made_with = {
-            name: value
-            for name, value in pipeline._forward_params.items()
-            if name in GENERATION_OPTIONS
-        }
+        made_with = pipeline._forward_params
+        made_with = {name: made_with[name] for name in GENERATION_OPTIONS & made_with.keys()}
         self._read_options(merged({**made_with, **(defaults or {})}, request.options))
 
     def _read_options(self, options: dict[str, Any]) -> None:
@@ -76,7 +73,8 @@ class TorchRun:
         options = {name: value for name, value in options.items() if name != "batch_size"}
         self._seed = options.pop("seed", None)
         stop = self.request.stop + checked_stop(options.pop("stop_strings", None))
-        before, during, after = self._pipeline._sanitize_parameters(**options)
+        with explained_options():
+            before, during, after = self._pipeline._sanitize_parameters(**options)
         self._tokenizing = {**self._pipeline._preprocess_params, **before}
         self._finishing = {**self._pipeline._postprocess_params, **after}
         generating = {**self._pipeline._forward_params, **during}
@@ -116,8 +114,8 @@ class TorchRun:
         ]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        if self._tokenizing.get("handle_long_generation") == "hole" and self._new:
-            ids = ids[-max(1, self.context - self._new) :]
+        if self._tokenizing.get("handle_long_generation") == "hole" and self.config.max_new_tokens:
+            ids = ids[-max(1, self.context - self.config.max_new_tokens) :]
         first = self.config.bos_token_id
         return checked_tokens(
             ids, first=first, limit=self._limit, context=self.context, vocabulary=self._vocabulary
@@ -149,14 +147,9 @@ class TorchRun:
         return int(min(getattr(self._tokenizer, "model_max_length", _UNLIMITED), _UNLIMITED))
 
     @property
-    def _new(self) -> int | None:
-        value: int | None = self.config.max_new_tokens
-        return value
-
-    @property
     def _limit(self) -> int:
         """Tokens of prompt and answer together."""
-        total = self.config.max_length if self._new is None else None
+        total = self.config.max_length if self.config.max_new_tokens is None else None
         return min(self.context, total or _UNLIMITED)
 
     @property
@@ -175,7 +168,7 @@ class TorchRun:
 
     def longest_answer(self, row: TokenizedPrompt) -> int:
         """How many tokens a row's answer may have."""
-        return min(self._limit - len(row.ids), self._new or _UNLIMITED)
+        return min(self._limit - len(row.ids), self.config.max_new_tokens or _UNLIMITED)
 
     def set_seed(self) -> None:
         """Begin torch's random numbers anew, if the request says where."""
@@ -284,7 +277,8 @@ class TorchRun:
         self._set_limit(config, width, self.longest_answer(rows[0]))
         config.pad_token_id = self._pad_id()
         watch.seen = width
-        with explained_options(lambda: not (watch.has_begun or self.is_special)):
+        hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
+        with explained_options(lambda: not (watch.has_begun or hooks)):
             output = self.model.generate(
                 input_ids=ids.to(self.device),
                 attention_mask=mask.to(self.device),
@@ -311,8 +305,7 @@ class TorchRun:
         """The answers of rows that nobody followed as they grew."""
         ended = ended_answers([row.ids for row in rows], tokens, self.decode, self.ends)
         for answer in ended:
-            if self.request.emit is not None and answer.text:
-                self.request.emit(answer.text)
+            self.request.show(answer.text)
         return ended
 
     def _pad_id(self) -> int:
@@ -384,28 +377,24 @@ class _BatchWatch:
             return [True] * len(ids)
         if not self.follows:
             return [False] * len(ids)
-        tokens: list[list[int]] = ids[:, self.seen :].tolist()  # usually one in each row
+        rows: list[list[int]] = ids[:, self.seen :].tolist()  # usually one token in each
         self.seen = ids.shape[1]
-        growing = [(a, t) for a, t in zip(self._answers, tokens, strict=True) if not a.reason]
-        decoded = self._run.decode([answer.push(new) for answer, new in growing])
-        for (answer, _), text in zip(growing, decoded, strict=True):
-            self._emit(answer.grow(text))
+        tokens = [row for row, a in zip(rows, self._answers, strict=True) if not a.reason]
+        growing = [answer for answer in self._answers if not answer.reason]
+        for text in grow_together(growing, tokens, self._run.decode):
+            self._run.request.show(text)
         return [bool(answer.reason) for answer in self._answers]
 
     def ended(self) -> list[EndedAnswer]:
         """The answer of each row, after the last token."""
         for answer in self._answers:
-            self._emit(answer.finish())
+            self._run.request.show(answer.finish())
         return [answer.ended for answer in self._answers]
 
     def done_rows(self) -> dict[int, EndedAnswer]:
         """The rows that have found their end so far, by their index; none if nobody followed."""
         answers = zip(self._rows, self._answers, strict=False)
         return {row.index: answer.ended for row, answer in answers if answer.reason}
-
-    def _emit(self, text: str) -> None:
-        if text and self._run.request.emit is not None:
-            self._run.request.emit(text)
 
 
 def _text_config(model: Any) -> Any:

@@ -91,14 +91,10 @@ class GenAIPipeline(LocalLLM):
             DeviceError: OpenVINO sees no such device.
             EngineError: OpenVINO GenAI cannot run this model.
         """
-        from local_pipelines._genai_engine import GenAIEngine, check_options
+        from local_pipelines._genai_engine import GenAIEngine
         from local_pipelines._ov_config import exact_config
 
-        check_no_token(kwargs)
-        _check_fields(cls, kwargs)
-        checked_size(batch_size)
-        generating = _generation_options(max_new_tokens, pipeline_kwargs)
-        check_options(generating)
+        generating = _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         export = read_export(folder)
         if not export.has_tokenizer:
             raise _has_no_tokenizer(export.folder)
@@ -146,12 +142,8 @@ class GenAIPipeline(LocalLLM):
         Raises:
             LocalPipelinesError: As in `from_model_dir` and `export_openvino`.
         """
-        from local_pipelines._genai_engine import check_options
-
-        check_no_token(kwargs)  # all of this before minutes of work
-        _check_fields(cls, kwargs)
-        checked_size(batch_size)
-        check_options(_generation_options(max_new_tokens, pipeline_kwargs))
+        # All of this before minutes of work.
+        _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         check_genai_device(device, ov_config)
         load = partial(
             cls.from_model_dir,
@@ -241,21 +233,26 @@ class GenAIPipeline(LocalLLM):
 # --- before anything is loaded -----------------------------------------------------------------
 
 
-def _check_fields(cls: type[GenAIPipeline], kwargs: Mapping[str, Any]) -> None:
-    known = (frozenset(cls.model_fields) | {"max_new_tokens"}) - _OWN_FIELDS
-    for name in kwargs:
-        if name not in known:
-            raise unknown_option(name, known)
-
-
-def _generation_options(
-    max_new_tokens: int, pipeline_kwargs: Mapping[str, Any] | None
+def _checked(
+    cls: type[GenAIPipeline],
+    batch_size: int,
+    max_new_tokens: int,
+    pipeline_kwargs: Mapping[str, Any] | None,
+    fields: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All options for generating; lengths in `pipeline_kwargs` win over the default."""
+    """Check arguments and give all generation options; lengths among them win over the default."""
+    from local_pipelines._genai_engine import check_options
+
+    check_no_token(fields)
+    known = (frozenset(cls.model_fields) | {"max_new_tokens"}) - _OWN_FIELDS
+    for name in fields.keys() - known:
+        raise unknown_option(name, known)
+    checked_size(batch_size)
     given = dict(pipeline_kwargs or {})
     if not {"max_length", "max_new_tokens"} & given.keys():
         given["max_new_tokens"] = max_new_tokens
     check_generation_options(given)
+    check_options(given)
     return given
 
 

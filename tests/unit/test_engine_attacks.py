@@ -355,6 +355,7 @@ HOSTILE = [
     {"prompt_lookup_num_tokens": -1}, {"logits_processor": 5}, {"stopping_criteria": 5},
     {"stop_strings": [""]}, {"length_penalty": "x"}, {"top_k": 10**5000, "num_beams": -1},
     {"max_new_tokens": -(10**5000)}, {"batch_size": 2.0}, {"min_p": -0.1},
+    {"pipeline_kwargs": {"no_such": 1}}, {"seed": 1, "typical_p": 0},
 ]  # fmt: skip
 
 
