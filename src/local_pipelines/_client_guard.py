@@ -86,14 +86,14 @@ def install_guard() -> None:
     """Put the guard on the client, if it is not there; a factory of your own is kept inside it."""
     from huggingface_hub.utils import _http
 
-    if not isinstance(_http._GLOBAL_CLIENT_FACTORY, _Guarded):
-        _http.set_client_factory(
-            _Guarded(_http._GLOBAL_CLIENT_FACTORY, _check_request, _check_answer)
-        )
-    if not isinstance(_http._GLOBAL_ASYNC_CLIENT_FACTORY, _Guarded):
-        _http.set_async_client_factory(
-            _Guarded(_http._GLOBAL_ASYNC_CLIENT_FACTORY, _check_request_later, _check_answer_later)
-        )
+    # The client has a function to set a factory and none to ask for it.
+    factory = _http._GLOBAL_CLIENT_FACTORY
+    if not isinstance(factory, _Guarded):
+        _http.set_client_factory(_Guarded(factory, _check_request, _check_answer))
+    later = _http._GLOBAL_ASYNC_CLIENT_FACTORY
+    if not isinstance(later, _Guarded):
+        guarded = _Guarded(later, _check_request_later, _check_answer_later)
+        _http.set_async_client_factory(guarded)
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,11 @@ class _Guarded:
     def __call__(self) -> Any:
         client = self.make()
         hooks = client.event_hooks
-        if self.check_request not in hooks["request"]:
-            hooks["request"].insert(0, self.check_request)
-            hooks["response"].insert(0, self.check_answer)
-            client.event_hooks = hooks
+        if self.check_request not in hooks["request"]:  # a factory may give the same one again
+            client.event_hooks = {
+                "request": [self.check_request, *hooks["request"]],
+                "response": [self.check_answer, *hooks["response"]],
+            }
         return client
 
 
