@@ -116,7 +116,9 @@ def explained(job: ExportJob) -> Iterator[None]:
 def _explain(job: ExportJob, error: Exception) -> ExportError:
     what = {"name": job.name, "weight_format": job.weight_format}
     said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(
+        error
+    ):
         return ExportError(
             tr("Exporting {name} to {weight_format} failed: the disk is full.").format(**what),
             tr("What was written of it is removed again."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +54,7 @@ class ExportJob:
         """
         target = self.target
         try:
-            if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
+            if not target.exists() or (target.is_dir() and not any(target.iterdir())):
                 return False
         except OSError as error:
             raise cannot_write(target, error) from error

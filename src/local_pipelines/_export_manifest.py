@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -60,7 +61,8 @@ def read_manifest(folder: Path) -> Manifest | None:
     source, sums = _table(found.get("source")), _table(found.get("sums"))
     sizes, versions = _table(found.get("files")), _table(found.get("versions"))
     texts = (found.get("weight_format"), source.get("model"), *versions.values())
-    if found.get("manifest") != 1 or not all(isinstance(text, str) for text in texts):
+    understood = found.get("manifest") == 1 and isinstance(found.get("files"), dict)
+    if not understood or not all(isinstance(text, str) for text in texts):
         return None
     group_size = found.get("group_size")
     try:
@@ -135,10 +137,10 @@ def write_manifest(
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def tool_versions() -> dict[str, str]:
+def tool_versions(tools: Iterable[str] = TOOLS) -> dict[str, str]:
     """The versions of what takes part in an export, as far as it is installed."""
     versions = {}
-    for name in TOOLS:
+    for name in tools:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
     return versions

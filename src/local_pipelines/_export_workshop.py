@@ -39,10 +39,11 @@ _NO_SYNC = {errno.EINVAL, errno.ENOTSUP}  # of disks that have no such call
 
 @dataclass(frozen=True)
 class Workshop:
-    """A hidden folder, and the place beside it that its export is made for."""
+    """A hidden folder, the place beside it that its export is made for, and what lay there."""
 
     folder: Path
     place: Path
+    before: int | None
 
     @property
     def export(self) -> Path:
@@ -58,8 +59,8 @@ class Workshop:
         """Give the finished export its name.
 
         Args:
-            is_done: Says whether the very same export lies there, as another process was faster;
-                then this one is thrown away. It may raise LocalPipelinesError for "no".
+            is_done: Says whether the very same export lies there; LocalPipelinesError means no. If
+                another process has put it there meanwhile, this one is thrown away.
             replace: Let what lies there give way.
 
         Raises:
@@ -68,7 +69,7 @@ class Workshop:
         """
         _sync(self.export)
         at_home = self.place.is_dir() and self.place.samefile(os.curdir)
-        if replace and not _holds(is_done):
+        if replace and not self._is_overtaken(is_done):
             self._set_aside()
         else:
             with suppress(OSError):
@@ -76,7 +77,7 @@ class Workshop:
         try:
             self.export.rename(self.place)
         except BaseException as error:
-            if isinstance(error, OSError) and os.path.lexists(self.place) and _holds(is_done):
+            if isinstance(error, OSError) and self._is_overtaken(is_done):
                 return
             if not os.path.lexists(self.place) and self.old.exists():
                 self.old.rename(self.place)
@@ -84,6 +85,11 @@ class Workshop:
         if at_home:
             os.chdir(self.place)  # its old folder is gone, and with it every relative path
         _sync_one(self.place.parent)
+
+    def _is_overtaken(self, is_done: Callable[[], bool]) -> bool:
+        with suppress(LocalPipelinesError):
+            return _number(self.place) != self.before and is_done()
+        return False
 
     def _set_aside(self) -> None:
         try:
@@ -98,12 +104,6 @@ class Workshop:
             ) from error
 
 
-def _holds(is_done: Callable[[], bool]) -> bool:
-    with suppress(LocalPipelinesError):
-        return is_done()
-    return False
-
-
 @contextmanager
 def workshop(target: Path) -> Iterator[Workshop]:
     """A folder to work in, on the target's disk, which does not outlive the work.
@@ -112,10 +112,13 @@ def workshop(target: Path) -> Iterator[Workshop]:
         ExportError: Nothing can be written there.
     """
     place = _real(target)
-    shop = Workshop(place.with_name(f".{place.name}.partial-{secrets.token_hex(3)}"), place)
+    folder = place.with_name(f".{place.name}.partial-{secrets.token_hex(3)}")
+    shop = Workshop(folder, place, _number(place))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, shop.folder, ignore_errors=True)
         try:
+            if place.is_symlink():  # still: links in a circle
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             shop.export.mkdir(parents=True)
             stack.enter_context(_sign(shop.folder))
         except OSError as error:
@@ -186,6 +189,13 @@ def _is_abandoned(folder: Path) -> bool:
 
 
 # --- the disk ----------------------------------------------------------------------------------
+
+
+def _number(folder: Path) -> int | None:
+    """The number by which the disk knows a folder, whatever its name; None if it is not there."""
+    with suppress(OSError):
+        return folder.stat().st_ino
+    return None
 
 
 def _real(target: Path) -> Path:

@@ -277,7 +277,7 @@ def _check_readable(folder: Path, made_with: str) -> None:
             ).format(folder=folder, version=match[1]),
             next_step=tr("Delete the folder and export the model again."),
         )
-    here = tool_versions().get("openvino", "")
+    here = tool_versions(["openvino"]).get("openvino", "")
     if _is_newer(made_with, here):
         raise ExportError(
             tr(

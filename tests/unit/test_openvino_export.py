@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -17,8 +18,9 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import _export_convert, _export_need, _ir
+from local_pipelines import _export_convert, _export_need, _ir, models
 from local_pipelines import check_ov_config as check
+from local_pipelines._checkpoint import Weights
 from local_pipelines._export_job import ExportJob
 from local_pipelines._export_manifest import MANIFEST
 from local_pipelines._export_workshop import workshop
@@ -94,6 +96,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> FakeTools:
     """The tools' stand-in, on a machine that has room for everything."""
     fake = FakeTools()
     monkeypatch.setattr(os, "fsync", lambda _: None)  # the disk's pace is not what is tested
+    monkeypatch.setattr(gc, "collect", lambda: 0)
     monkeypatch.setattr(_export_convert, "load_exporter", lambda: fake)
     monkeypatch.setattr(_export_need, "check_packages", lambda: None)
     monkeypatch.setattr(_export_need, "ram", lambda: (100 * GB, 100 * GB))
@@ -435,6 +438,17 @@ def test_too_little_memory_is_told_with_figures(
         export(tmp_path / "ir")
     assert not tools.calls
     assert export(tmp_path / "ir", force=True).is_dir()
+
+
+def test_a_download_of_unknown_size_counts_two_bytes_a_weight(
+    tools: FakeTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """int8 needs twice what the checkpoint takes, which is in 16 bits unless it is known."""
+    facts = models.Facts("someone/model", cached=False, weights=Weights(GB))
+    monkeypatch.setattr(models, "known_facts", lambda _: facts)
+    monkeypatch.setattr(_export_need, "ram", lambda: (100 * GB, GB))
+    with pytest.raises(ExportError, match=r"needs about 4\.0 GB of memory, and 1\.0 GB are free"):
+        export(tmp_path / "ir", "someone/model", weight_format="int8")
 
 
 def test_int8_needs_room_for_the_copy_it_is_made_from() -> None:
