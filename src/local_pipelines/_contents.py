@@ -12,14 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from local_pipelines._checkpoint import SIZES, read_json
+from local_pipelines._checkpoint import SIZES, Weights, read_json
 from local_pipelines._checks import is_whole
 from local_pipelines._fetch import damaged_file, is_damaged
 from local_pipelines._messages import tr
-from local_pipelines._options import GENERATION_OPTIONS, check_generation_options
-from local_pipelines.errors import LocalPipelinesError, ModelError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, ModelError
 
-__all__ = ["check_contents", "checked_loading"]
+__all__ = ["cannot_be", "check_contents", "check_is_filled", "checked_loading"]
 
 # The files that some kind of tokenizer keeps its words in; transformers makes an empty one without.
 _WORDS = ("*token*", "*.model", "*.spm", "*.tiktoken", "merges.txt", "tekken.json", "vocab*")
@@ -79,18 +78,18 @@ def check_contents(folder: Path) -> None:
     if (folder / "chat_template.jinja").is_file():
         _check_is_text(folder / "chat_template.jinja")
     if (folder / "generation_config.json").is_file():
-        _check_generation(folder, config, read_json(folder / "generation_config.json"))
+        _check_tokens(folder, config, read_json(folder / "generation_config.json"))
 
 
 def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
     for part in (config, config.get("text_config") or {}):
         if not isinstance(part, dict):
-            raise _cannot_be(folder, "config.json", "text_config", part)
+            raise cannot_be(folder, "config.json", "text_config", part)
         for name, most in SIZES.items():
             if part.get(name) is not None and not is_whole(part[name], 1, most):
-                raise _cannot_be(folder, "config.json", name, part[name])
+                raise cannot_be(folder, "config.json", name, part[name])
     if not isinstance(config.get("model_type", ""), str):
-        raise _cannot_be(folder, "config.json", "model_type", config["model_type"])
+        raise cannot_be(folder, "config.json", "model_type", config["model_type"])
 
 
 def _has_no_words(folder: Path) -> ModelError:
@@ -133,7 +132,7 @@ def _check_tokenizer(folder: Path, config: Mapping[str, Any]) -> None:
         isinstance(each, dict) and {"name", "template"} <= each.keys() for each in template
     )
     if template is not None and not named and not isinstance(template, str | dict):
-        raise _cannot_be(folder, "tokenizer_config.json", "chat_template", template)
+        raise cannot_be(folder, "tokenizer_config.json", "chat_template", template)
 
 
 def _check_no_path(folder: Path, name: str, value: object) -> None:
@@ -156,24 +155,10 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
         )
 
 
-def _check_generation(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Check the defaults for generating one by one; many models have some that others cancel.
-
-    What only a library's own defaults have, such as `echo`, the engines set themselves.
-    """
-    for name in sorted((GENERATION_OPTIONS - _TOKENS) & given.keys()):
-        if given[name] is not None:
-            _check_option(folder, name, given[name])
+def _check_tokens(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     vocabulary = (config.get("text_config") or config).get("vocab_size")
     for name in sorted(_TOKENS & given.keys()):
         _check_token_ids(folder, name, given[name], vocabulary)
-
-
-def _check_option(folder: Path, name: str, value: object) -> None:
-    try:
-        check_generation_options({name: value})
-    except ParameterError as error:
-        raise _cannot_be(folder, "generation_config.json", name, value) from error
 
 
 def _check_token_ids(folder: Path, name: str, value: object, vocabulary: int | None) -> None:
@@ -181,10 +166,11 @@ def _check_token_ids(folder: Path, name: str, value: object, vocabulary: int | N
     least = -1 if name == "pad_token_id" else 0  # old models write -1 for none
     for token in value if isinstance(value, list) else [value]:
         if token is not None and not is_whole(token, least, most):
-            raise _cannot_be(folder, "generation_config.json", name, token)
+            raise cannot_be(folder, "generation_config.json", name, token)
 
 
-def _cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
+def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
+    """Make the error for what one of a model's files says."""
     shown = type(value).__name__ if isinstance(value, int | list | dict) else repr(value)
     with suppress(ValueError):  # Python writes no number of more than 4,300 digits
         shown = repr(value)
@@ -193,6 +179,27 @@ def _cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
             file=file, folder=folder, name=name, value=shown[:100]
         ),
         tr("It is damaged, or made to do harm."),
+        tr("Fetch the model again, or take another one."),
+    )
+
+
+def check_is_filled(name: str, model: Any, stored: Weights) -> None:
+    """See that a model of torch's got all its numbers from its files.
+
+    transformers fills what the files lack with random numbers, and says so in a log only.
+
+    Raises:
+        ModelError: Some are missing.
+    """
+    numbers = sum(each.numel() for each in model.parameters())  # what is shared counts once
+    by_design = getattr(model, "_keys_to_ignore_on_load_missing", None)
+    if stored.other_bytes or by_design or stored.floats >= numbers:
+        return
+    raise ModelError(
+        tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.").format(
+            name=name, missing=numbers - stored.floats, numbers=numbers
+        ),
+        tr("The model would compute with random numbers in their place."),
         tr("Fetch the model again, or take another one."),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines._contents import checked_loading
+from local_pipelines._contents import check_is_filled, checked_loading
 from local_pipelines._fetch import fetch_model
 from local_pipelines._messages import tr
 from local_pipelines._names import ModelName, locate
@@ -53,7 +53,9 @@ def load_gated_model(
     model = locate(model_id)
     folder = fetch_model(model, revision=revision)
     with checked_loading(model.title, folder):
-        return _load(folder, chosen, options)
+        loaded, tokenizer = _load(folder, chosen, options)
+    check_is_filled(model.title, loaded, model.fetched(folder).weights)
+    return loaded, tokenizer
 
 
 def _check_options(options: Mapping[str, Any]) -> None:

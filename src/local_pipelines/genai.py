@@ -12,6 +12,7 @@ from pydantic import Field
 
 from local_pipelines._chat_template import read_chat_template, render_chat_template
 from local_pipelines._contents import checked_loading
+from local_pipelines._generation_defaults import check_generation_defaults
 from local_pipelines._ir import read_export
 from local_pipelines._kept_exports import load_kept
 from local_pipelines._local_llm import LocalLLM, checked_size
@@ -99,6 +100,7 @@ class GenAIPipeline(LocalLLM):
         if not export.has_tokenizer:
             raise _has_no_tokenizer(export.folder)
         check_genai_device(device, ov_config)
+        check_generation_defaults(export.folder)
         config = exact_config(device, export.weight_format, ov_config or {})
         with checked_loading(str(kwargs.get("model_id") or export.model or folder), export.folder):
             engine = GenAIEngine(export.folder, device, config)

@@ -115,17 +115,21 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             from local_pipelines._continuous import not_on_a_gpu
 
             raise not_on_a_gpu()
-        from local_pipelines._contents import checked_loading
+        from local_pipelines._contents import check_is_filled, checked_loading
+        from local_pipelines._generation_defaults import check_generation_defaults
+        from local_pipelines._names import locate
         from local_pipelines.models import model_path
 
-        path = model_path(model_id, revision=(model_kwargs or {}).get("revision"))
+        model = locate(model_id)
+        path = model_path(model, revision=(model_kwargs or {}).get("revision"))
+        check_generation_defaults(Path(path))
         generating = {
             name: value
             for name, value in (pipeline_kwargs or {}).items()
             if name in GENERATION_OPTIONS
         }
         others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        with _quiet_loading(path), checked_loading(str(model_id), Path(path)):
+        with _quiet_loading(path), checked_loading(model.name, Path(path)):
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,
@@ -140,7 +144,9 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
                 batch_size=batch_size,
                 **kwargs,
             )
-        llm.model_id, llm.model_kwargs = str(model_id), model_kwargs
+        if backend == "default":
+            check_is_filled(model.name, llm.pipeline.model, model.fetched(Path(path)).weights)
+        llm.model_id, llm.model_kwargs = model.name, model_kwargs
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
         _configure(llm.pipeline, generating)
         return llm

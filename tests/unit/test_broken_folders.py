@@ -14,6 +14,7 @@ import pytest
 
 from local_pipelines import (
     GenAIPipeline,
+    LocalPipeline,
     _checkpoint,
     _contents,
     load_gated_model,
@@ -83,6 +84,16 @@ def with_code(folder: Path) -> None:
         folder
     )
     (folder / "own.py").write_text("raise SystemExit('the code was run')")
+
+
+def make_export(folder: Path) -> None:
+    """Make it look like an export of OpenVINO's."""
+    without("model.safetensors")(folder)
+    (folder / "openvino_model.xml").write_text('<net name="m" version="11"></net>')
+    (folder / "openvino_model.bin").write_bytes(b"")
+    for part in ("openvino_tokenizer", "openvino_detokenizer"):
+        (folder / f"{part}.xml").touch()
+        (folder / f"{part}.bin").touch()
 
 
 NO_WEIGHTS = "is no safetensors file"
@@ -177,13 +188,15 @@ LATER: dict[str, tuple[Breaker, str]] = {
 }
 GENERATION: dict[str, tuple[Breaker, str]] = {
     "generation_config.json, a list": (write("generation_config.json", "[]"), NO_JSON),
-    "5000 beams": (generation(num_beams=5000), CANNOT_BE),
-    "beams, a text": (generation(num_beams="many"), CANNOT_BE),
     "an end outside the vocabulary": (generation(eos_token_id=[0, 4096]), CANNOT_BE),
     "an end that is a text": (generation(eos_token_id="<|end|>"), CANNOT_BE),
     "a start below zero": (generation(bos_token_id=-1), CANNOT_BE),
     "padding beyond all numbers": (generation(pad_token_id=10**30), CANNOT_BE),
     "tokens to suppress, texts": (generation(suppress_tokens=["a"]), CANNOT_BE),
+}
+DEFAULTS: dict[str, tuple[Breaker, str]] = {
+    "5000 beams": (generation(num_beams=5000), CANNOT_BE),
+    "beams, a text": (generation(num_beams="many"), CANNOT_BE),
     "a negative length": (generation(max_new_tokens=-5), CANNOT_BE),
     "a temperature in words": (generation(temperature="hot"), CANNOT_BE),
     "a temperature that is no number": (generation(temperature=float("nan")), CANNOT_BE),
@@ -227,6 +240,34 @@ def test_a_broken_folder_is_refused_in_one_sentence(name: str, folder: Path) -> 
         assert will_it_fit(folder, CPU).memory_needed < 10**12
 
 
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_no_engine_obeys_defaults_that_cannot_be(name: str, folder: Path) -> None:
+    """What a model's folder asks of generating is checked as what a learner asks."""
+    break_it, words = DEFAULTS[name]
+    break_it(folder)
+    with pytest.raises(ModelError, match=words):
+        load_llm(folder, backend="torch", device="cpu")
+    make_export(folder)
+    with pytest.raises(ModelError, match=words):
+        GenAIPipeline.from_model_dir(folder)
+
+
+def test_weights_that_lack_a_layer_are_refused(folder: Path) -> None:
+    """Transformers would fill it with random numbers, and say nothing."""
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    last = max(header, key=lambda name: header[name].get("data_offsets", [0, 0])[1])
+    start, end = header.pop(last)["data_offsets"]
+    text = json.dumps(header).encode()
+    body = data[8 + length :][: start - end]
+    write("model.safetensors", struct.pack("<Q", len(text)) + text + body)(folder)
+    for load in (load_gated_model, LocalPipeline.from_model_id):
+        with pytest.raises(ModelError, match=r"are not whole: [\d,]+ of [\d,]+ are missing"):
+            load(folder)
+
+
 @pytest.mark.parametrize("name", FOUND_BEFORE)
 def test_no_engine_reads_what_is_refused(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -238,12 +279,7 @@ def test_no_engine_reads_what_is_refused(
     monkeypatch.setenv("HF_HOME", str(folder.parent / "cache"))
     with pytest.raises(ModelError, match=words):
         load_llm(folder, device="cpu")
-    without("model.safetensors")(folder)
-    (folder / "openvino_model.xml").write_text('<net name="m" version="11"></net>')
-    (folder / "openvino_model.bin").write_bytes(b"")
-    for part in ("openvino_tokenizer", "openvino_detokenizer"):
-        (folder / f"{part}.xml").touch()
-        (folder / f"{part}.bin").touch()
+    make_export(folder)
     with pytest.raises(ModelError, match=words):
         GenAIPipeline.from_model_dir(folder)
 
