@@ -15,6 +15,7 @@ from typing import Any
 from local_pipelines._checkpoint import SIZES, Weights, read_json
 from local_pipelines._checks import is_whole
 from local_pipelines._fetch import damaged_file, is_damaged
+from local_pipelines._grammar import fragment
 from local_pipelines._messages import tr
 from local_pipelines.errors import LocalPipelinesError, ModelError
 
@@ -224,9 +225,17 @@ def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
             tr("It would have all your rights on this machine."),
             tr("Take another model, or read its code and load it with transformers yourself."),
         )
+    if "ignore_mismatched_sizes" in str(error):
+        return ModelError(
+            tr("The weights of {name} have other sizes than its config.json says.").format(
+                name=name
+            ),
+            tr("The two files are probably of different models."),
+            tr("Fetch the model again, or take another one."),
+        )
     return _wrong_type(name, folder, error) or ModelError(
         tr("{name} cannot be loaded.").format(name=name),
-        tr("The library that loads it says: {error}").format(error=_first_line(error)),
+        tr("The library that loads it says: {error}.").format(error=fragment(_first_line(error))),
         tr("Correct the options that you gave, fetch the model again, or take another one."),
     )
 

@@ -20,7 +20,7 @@ import pytest
 
 from local_pipelines import _access, _fetch, credentials, models
 from local_pipelines._checkpoint import Shape, Weights, read_shape
-from local_pipelines._names import is_hub_id
+from local_pipelines._names import is_hub_id, locate
 from local_pipelines.devices import Device
 from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
 from local_pipelines.models import Catalogue, catalogue, model_path, will_it_fit
@@ -348,6 +348,28 @@ def test_a_folder_that_may_not_be_read_says_so(
     monkeypatch.setattr(Path, "is_dir", refuse)
     with pytest.raises(ModelError, match="cannot be read"):
         model_path(tmp_path)
+
+
+def test_a_located_model_is_handed_on_as_it_is(tmp_path: Path) -> None:
+    """Everything that takes a name takes the value it became, and does not resolve it again."""
+    model = locate(make_model(tmp_path / "tiny"))
+    (tmp_path / "tiny" / "config.json").unlink()  # nothing looks there again
+    assert locate(model) is model
+    assert model_path(model) == str(model.folder)
+    assert will_it_fit(model, cpu()).weights_bytes == 2000
+    assert (str(model), model.title) == (str(tmp_path / "tiny"), "tiny")
+    assert model.formats == {"safetensors"}
+    assert locate("pocket").is_pocket
+    assert not locate(model_path("pocket")).is_pocket
+    assert locate(SMOL).hub_id == locate(SMOL).title == SMOL
+
+
+def test_the_embedded_model_s_name_is_compared_in_one_place() -> None:
+    """What asks for it by name is asked once; others look at `is_pocket`."""
+    package = Path(models.__file__).parent
+    comparison = re.compile(r"""[!=]=\s*["']pocket["']|["']pocket["']\s*[!=]=""")
+    found = [f.name for f in package.glob("*.py") if comparison.search(f.read_text("utf-8"))]
+    assert found == ["_catalogue.py"]
 
 
 # --- ids --------------------------------------------------------------------------------------
