@@ -228,6 +228,8 @@ def test_a_limit_of_langchains_keeps_them_too(engine: Any, interrupted: Callable
     engine.batch(PROMPTS, {"max_concurrency": 2})
     report = engine.last_batch
     assert (report.prompts, report.requested, report.answered) == (5, 2, 5)
+    with pytest.raises(ParameterError, match="max_concurrency"):
+        engine.batch(PROMPTS, {"max_concurrency": 0})
     interrupted()
     with pytest.raises(Interrupted):
         engine.batch(PROMPTS, {"max_concurrency": 1})
