@@ -96,6 +96,7 @@ class GenAIEngine:
     def __init__(self, folder: Path, device: str, config: Mapping[str, Any]) -> None:
         self._genai = _import_genai()
         self._folder = folder
+        self._exact_tokenizer = _read_tokenizer(folder / "tokenizer.json")
         try:
             self.tokenizer = self._genai.Tokenizer(str(folder))
             self.pipeline = self._genai.ContinuousBatchingPipeline(
@@ -133,23 +134,6 @@ class GenAIEngine:
         ids, masks = encoded.input_ids.data, encoded.attention_mask.data
         return [row[mask == 1].tolist() for row, mask in zip(ids, masks, strict=True)]
 
-    @cached_property
-    def _exact_tokenizer(self) -> Any:
-        """The tokenizer that torch's prompts go through; None where the folder has none.
-
-        Its converted copy cuts some texts elsewhere, such as digits behind a blank line
-        (openvino-tokenizers 2026.4), and other tokens have another answer.
-        """
-        from tokenizers import Tokenizer
-
-        file = self._folder / "tokenizer.json"
-        if not file.is_file():
-            return None
-        tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
-
     def decode(self, rows: list[list[int]]) -> list[str]:
         """Turn rows of tokens into text, without special tokens."""
         if not rows:
@@ -162,11 +146,11 @@ class GenAIEngine:
     @cached_property
     def special_tokens(self) -> dict[str, int]:
         """Tokens that no text shows, by their names."""
-        added = _read_json(self._folder / "tokenizer.json").get("added_tokens") or [
-            {**token, "id": int(number)}
-            for number, token in self.tokenizer_config.get("added_tokens_decoder", {}).items()
-        ]
-        return {token["content"]: token["id"] for token in added if token.get("special")}
+        if self._exact_tokenizer is not None:
+            added = self._exact_tokenizer.get_added_tokens_decoder()
+            return {token.content: number for number, token in added.items() if token.special}
+        added = self.tokenizer_config.get("added_tokens_decoder", {})
+        return {each["content"]: int(n) for n, each in added.items() if each.get("special")}
 
     # --- what the folder says -----------------------------------------------------------------
 
@@ -188,7 +172,10 @@ class GenAIEngine:
         for name in ("max_position_embeddings", "n_positions", "n_ctx"):
             if isinstance(size := self._config.get(name), int) and size > 0:
                 return size
-        return int(min(self.tokenizer_config.get("model_max_length") or _UNLIMITED, _UNLIMITED))
+        most = self.tokenizer_config.get("model_max_length")
+        if isinstance(most, int | float) and 0 < most < _UNLIMITED:
+            return int(most)
+        return _UNLIMITED
 
     @cached_property
     def vocabulary(self) -> int | None:
@@ -263,6 +250,29 @@ def _import_genai() -> Any:
             tr('Run `install_packages("openvino")` and then this cell again.'),
         ) from error
     return openvino_genai
+
+
+def _read_tokenizer(file: Path) -> Any:
+    """The tokenizer that torch's prompts go through; None where the folder has none.
+
+    Its converted copy cuts some texts elsewhere, such as digits behind a blank line
+    (openvino-tokenizers 2026.4), and other tokens have another answer.
+    """
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # it has no class of its own for its errors
+        raise EngineError(
+            tr("{file} cannot be read.").format(file=file),
+            last_line(error),
+            tr("Export it again into another folder, or use load_llm(…, backend=…)."),
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
 
 
 def _read_json(file: Path) -> dict[str, Any]:

@@ -372,7 +372,7 @@ class LocalLLM(BaseLLM):
         if most is not None:
             size = kwargs.get("batch_size")
             size = checked_size(self.batch_size if size is None else size)
-            kwargs = {**kwargs, "batch_size": min(size, most)}
+            kwargs = {**kwargs, "batch_size": min(size, whole_number("max_concurrency", most))}
         places = self._groups(inputs, kwargs) if return_exceptions else [list(range(len(inputs)))]
         for group in places:
             yield (
@@ -387,18 +387,21 @@ class LocalLLM(BaseLLM):
 
     def _groups(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> list[list[int]]:
         """The inputs that can be answered together, then each of the others alone."""
-        good: list[int] = []
-        bad: list[list[int]] = []
-        for index, each in enumerate(inputs):
-            try:
-                prompt = self._convert_input(each).to_string()
+        places = list(range(len(inputs)))
+        if self._is_answerable(inputs, kwargs):  # tokenized once, not one by one
+            return [places]
+        good = [place for place in places if self._is_answerable([inputs[place]], kwargs)]
+        return [good] * bool(good) + [[place] for place in sorted({*places} - {*good})]
+
+    def _is_answerable(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> bool:
+        try:
+            prompts = [self._convert_input(each).to_string() for each in inputs]
+            for prompt in prompts:
                 _check_text(prompt)
-                self._check_prompts([prompt], templated=bool(kwargs.get("templated")))
-            except (LocalPipelinesError, ValueError):
-                bad.append([index])
-            else:
-                good.append(index)
-        return ([good] if good else []) + bad
+            self._check_prompts(prompts, templated=bool(kwargs.get("templated")))
+        except (LocalPipelinesError, ValueError):
+            return False
+        return True
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         refuse_bytes(model_input)

@@ -228,6 +228,8 @@ def test_a_limit_of_langchains_keeps_them_too(engine: Any, interrupted: Callable
     engine.batch(PROMPTS, {"max_concurrency": 2})
     report = engine.last_batch
     assert (report.prompts, report.requested, report.answered) == (5, 2, 5)
+    with pytest.raises(ParameterError, match="max_concurrency"):
+        engine.batch(PROMPTS, {"max_concurrency": 0})
     interrupted()
     with pytest.raises(Interrupted):
         engine.batch(PROMPTS, {"max_concurrency": 1})
@@ -397,6 +399,24 @@ def test_an_exports_configuration_repeats_no_prompt_and_lists_nothing(folder: Pa
     llm = GenAIPipeline.from_model_dir(folder, max_new_tokens=24)
     assert llm.invoke(FRANCE) == PARIS.removesuffix(".")
     assert llm.batch([FRANCE, "Quito?"])[0] == PARIS.removesuffix(".")
+
+
+@pytest.mark.parametrize("content", ["{", "", "<html>", '{"model": 1}'])
+def test_a_damaged_tokenizer_is_found_when_the_model_is_loaded(folder: Path, content: str) -> None:
+    """Not at the first prompt, and not with the tokenizer library's own error."""
+    (folder / "tokenizer.json").write_text(content)
+    with pytest.raises(EngineError, match=r"tokenizer\.json cannot be read"):
+        GenAIPipeline.from_model_dir(folder)
+
+
+@pytest.mark.parametrize("most", ["many", -1, 1e30, None])
+def test_a_context_that_is_no_number_is_no_limit(folder: Path, most: Any) -> None:
+    """The tokenizer's own limit counts where it is one, and the model's is not told."""
+    change(folder / "tokenizer_config.json", model_max_length=most)
+    config = json.loads((folder / "config.json").read_text())
+    del config["max_position_embeddings"]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert GenAIPipeline.from_model_dir(folder, max_new_tokens=24).invoke(FRANCE) == PARIS
 
 
 def test_a_tokenizer_of_another_model_is_found_out(

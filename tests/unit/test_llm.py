@@ -574,3 +574,10 @@ def test_importing_it_does_not_import_torch(run_python: Callable[..., str]) -> N
     """The classes can be imported, and `HF_HOME` still be set, in half a second."""
     code = "import local_pipelines.llm, local_pipelines.chat, sys; print(*sys.modules)"
     assert not {"torch", "transformers", "huggingface_hub"} & set(run_python(code).split())
+
+
+def test_the_engines_need_no_langchain(run_python: Callable[..., str]) -> None:
+    """Tokens in, answers out: what computes knows nothing of chains, and imports no framework."""
+    code = "import local_pipelines._torch_engine, local_pipelines._genai_engine, sys"
+    imported = set(run_python(f"{code}; print(*sys.modules)").split())
+    assert not {"langchain_core", "pydantic", "torch", "transformers"} & imported
