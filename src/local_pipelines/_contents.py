@@ -38,17 +38,23 @@ _TOKENS = {
 
 
 @contextmanager
-def checked_loading(name: str, folder: Path) -> Iterator[None]:
+def checked_loading(
+    name: str, folder: Path, *, kind: type[ModelError] = ModelError
+) -> Iterator[None]:
     """Load what lies in a folder, so that every fault in it ends in one sentence.
 
     Args:
         name: What to call the model.
         folder: Where it lies.
+        kind: The error to raise; EngineError where another engine, or a new export, may do.
 
     Raises:
         ModelError: Its files say what cannot be, or a library cannot load them.
     """
-    check_contents(folder)
+    try:
+        check_contents(folder)
+    except ModelError as fault:
+        raise kind(fault.fact, fault.cause, fault.next_step) from fault
     try:
         yield
     except LocalPipelinesError:
@@ -56,7 +62,8 @@ def checked_loading(name: str, folder: Path) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
             raise  # which says nothing about the files
-        raise _explain_contents(name, folder, error) from error
+        found = _explain_contents(name, folder, error)
+        raise kind(found.fact, found.cause, found.next_step) from error
 
 
 # --- before ------------------------------------------------------------------------------------

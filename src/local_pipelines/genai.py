@@ -20,7 +20,7 @@ from local_pipelines._messages import tr
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
 from local_pipelines._ov_config import check_genai_device
 from local_pipelines._request import GeneratedAnswer, GenerationRequest
-from local_pipelines.errors import ExportError, ParameterError
+from local_pipelines.errors import EngineError, ExportError, ParameterError
 
 if TYPE_CHECKING:
     from local_pipelines._genai_engine import GenAIRun
@@ -102,7 +102,8 @@ class GenAIPipeline(LocalLLM):
         check_genai_device(device, ov_config)
         check_generation_defaults(export.folder)
         config = exact_config(device, export.weight_format, ov_config or {})
-        with checked_loading(str(kwargs.get("model_id") or export.model or folder), export.folder):
+        name = str(kwargs.get("model_id") or export.model or folder)
+        with checked_loading(name, export.folder, kind=EngineError):
             engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
         return cls(
