@@ -25,7 +25,7 @@ from typing import Any
 # The same model, prompts and predecessors as in the comparison of engines.
 from engines import FULL, QUICK, build_model, mixed_prompts, quiet
 
-from local_pipelines import Device, LocalPipeline, _continuous, measure_in_turn, select_device
+from local_pipelines import Device, LocalPipeline, measure_in_turn, select_device
 
 ROOT = Path(__file__).parents[1]
 BASELINE = "HuggingFacePipeline, batch_size=2"
@@ -75,11 +75,10 @@ def bare(llm: Any, prompts: list[str], size: int) -> Work:
     return run
 
 
-def batch(llm: Any, prompts: list[str], size: int, choice: Any = "never") -> Work:
+def batch(llm: Any, prompts: list[str], size: int) -> Work:
     def run() -> None:
-        _continuous.choice = choice
         llm.bind(batch_size=size).batch(prompts)
-        if choice == "always" and llm.last_batch.engine != "continuous":
+        if llm.last_batch.engine != llm.batching:
             raise RuntimeError(llm.last_batch.reason)
 
     return run
@@ -105,8 +104,9 @@ def candidates(model: Path, prompts: list[str], size: Size, device: Device) -> d
         free = LocalPipeline(
             pipeline=new.pipeline,
             pipeline_kwargs={"max_new_tokens": size.tokens, "min_new_tokens": None},
+            batching="continuous",
         )
-        works["LocalPipeline, continuous"] = batch(free, prompts, size.sizes[-1], "always")
+        works["LocalPipeline, continuous"] = batch(free, prompts, size.sizes[-1])
     for name in list(works)[1:]:
         works[name]()  # warm up
     return works

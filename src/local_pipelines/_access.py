@@ -6,14 +6,16 @@ anything. The Hub answers for `config.json` whether it would send it.
 
 from __future__ import annotations
 
+import errno
+import os
 import queue
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
+from local_pipelines._addresses import shown_address, shown_host
 from local_pipelines._grammar import paragraph
 from local_pipelines._messages import tr
 from local_pipelines.errors import (
@@ -24,12 +26,31 @@ from local_pipelines.errors import (
     OfflineError,
 )
 
-__all__ = ["ask", "check_access", "explain_refusal", "is_passing", "within"]
+__all__ = [
+    "call_hub",
+    "check_access",
+    "check_token",
+    "explain_refusal",
+    "host",
+    "is_local_fault",
+    "is_passing",
+    "no_such_revision",
+    "try_again",
+    "within",
+]
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 PATIENCE = 10.0  # seconds for one question, name look-up and slow answers included
 PAUSES = (1.0, 2.0)  # seconds before the second and the third try
+_NO_NETWORK = {
+    errno.EADDRNOTAVAIL,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+}
+# What the client raises where an answer is no JSON, or not of the form that it expects.
+_NOT_JSON = ValueError | TypeError | KeyError | AttributeError | RecursionError
 _LONGEST_WAIT = 10  # seconds that a busy Hub may ask for; a longer wait is the learner's to decide
 
 
@@ -56,23 +77,18 @@ def check_access(model_id: str, *, revision: str | None = None) -> str:
         commit: str | None = get_hf_file_metadata(url, timeout=PATIENCE).commit_hash
         return commit
 
-    _check_token()
-    if commit := ask(model_id, look):
+    check_token()
+    if commit := call_hub(model_id, look):
         return commit
-    raise OfflineError(
-        tr("Something else answered in the Hub's place ({host}).").format(host=_host()),
-        tr("A Wi-Fi log-in page or a proxy does that."),
-        tr("Open any page in your browser, log in to the network, and run the cell again."),
-    )
+    raise _log_in_page()
 
 
-def ask(model_id: str, question: Callable[[], Answer]) -> Answer:
+def call_hub(model_id: str, question: Callable[[], Result]) -> Result:
     """Put a question about a model to the Hub, again if its fault may pass.
 
     Args:
         model_id: What it is about, for the error's sentence.
-        question: A call of the client. It should have a time limit; the thread it runs in is
-            left behind when it takes longer than `PATIENCE`.
+        question: A call of the client.
 
     Returns:
         Its answer.
@@ -80,43 +96,72 @@ def ask(model_id: str, question: Callable[[], Answer]) -> Answer:
     Raises:
         LocalPipelinesError: It was refused, as in `check_access`.
     """
-    for pause in (*PAUSES, None):
+    return try_again(
+        lambda: within(PATIENCE, question),
+        pauses=PAUSES,
+        explain=lambda error: explain_refusal(model_id, error),
+    )
+
+
+def try_again(
+    call: Callable[[], Result],
+    *,
+    pauses: Sequence[float],
+    explain: Callable[[Exception], LocalPipelinesError],
+) -> Result:
+    """Call something, and again after each pause if its fault may pass.
+
+    Args:
+        call: What uses the client.
+        pauses: Seconds before the second try, the third and so on; a busy Hub may ask for more.
+        explain: Makes the sentence for the fault that stays.
+    """
+    for pause in (*pauses, None):
         try:
-            return within(PATIENCE, question)
+            return call()
         except Exception as error:  # noqa: BLE001 - all the client's errors, of several libraries
-            wait = _seconds_asked_for(error)
-            if pause is None or not is_passing(error) or (wait or 0) > _LONGEST_WAIT:
-                # Not chained: the client's error may hold the header with the token.
-                raise explain_refusal(model_id, error) from None
-            time.sleep(pause if wait is None else wait)
-    raise AssertionError("unreachable")
+            refusal = explain(error)
+            wait = _seconds_asked_for(error) or 0
+            if pause is None or not is_passing(error) or wait > _LONGEST_WAIT:
+                break
+        time.sleep(max(pause, wait))
+    # Outside the handler and without a past: the client's frames hold the header with the token.
+    refusal.__cause__ = refusal.__context__ = None
+    raise refusal.with_traceback(None)
 
 
-def within(seconds: float, question: Callable[[], Answer]) -> Answer:
+def within(seconds: float, question: Callable[[], Result]) -> Result:
     """Call something and wait for it in bounded time.
 
     The client's own time limit leaves out the look-up of the host's name and starts anew with
-    every byte, so the question is asked in a thread, which is left behind if it takes too long.
+    every byte, so the question is asked in a thread. It is left behind if it takes too long, and
+    ends at its next request, answer or piece of an answer.
 
     Raises:
         TimeoutError: It takes longer.
     """
-    answers: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
+    from local_pipelines._client_guard import HubCall
+
+    call = HubCall()
+    results: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
 
     def run() -> None:
         try:
-            answers.put((question(), None))
+            with call:
+                results.put((question(), None))
         except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
-            answers.put((None, error))
+            results.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        answer, error = answers.get(timeout=seconds)
+        result, error = results.get(timeout=seconds)
     except queue.Empty:
         raise TimeoutError(f"no answer within {seconds:g} seconds") from None
+    finally:
+        call.over = True
     if error is not None:
         raise error
-    return answer  # type: ignore[no-any-return] # it came out of `question`
+    return result  # type: ignore[no-any-return] # it came out of `question`
 
 
 def is_passing(error: Exception) -> bool:
@@ -129,18 +174,39 @@ def is_passing(error: Exception) -> bool:
 
     status = _status(error)
     if status is not None:
-        return status in {408, 429} or status >= 500
-    if isinstance(error, OfflineModeIsEnabled | TimeoutError | LocalPipelinesError | ValueError):
+        return status in {408, 416, 429} or status >= 500
+    if isinstance(error, OfflineModeIsEnabled | TimeoutError | LocalPipelinesError | _NOT_JSON):
+        return False
+    if is_local_fault(error):
         return False
     return "Timeout" not in type(error).__name__  # httpx and requests have their own
 
 
+def is_local_fault(error: Exception) -> bool:
+    """Say whether it is this machine that refuses to keep what came, not the connection."""
+    if not isinstance(error, OSError) or isinstance(error, ConnectionError | TimeoutError):
+        return False
+    # Look-ups of names have negative numbers; the client's own errors have none.
+    return (error.errno or 0) > 0 and error.errno not in _NO_NETWORK
+
+
 def explain_refusal(model_id: str, error: Exception) -> LocalPipelinesError:
     """Say in a sentence what the Hub, or its absence, means by an error."""
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
-
     if isinstance(error, LocalPipelinesError):
         return error
+    status = _status(error)
+    refusal = (
+        _explain_silence(model_id, error)
+        if status is None
+        else _explain_status(model_id, status, error)
+    )
+    refusal.model_id, refusal.status = model_id, status
+    return refusal
+
+
+def _explain_silence(model_id: str, error: Exception) -> LocalPipelinesError:
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+
     if isinstance(error, OfflineModeIsEnabled):
         return OfflineError(
             tr("{model_id} is not on this machine, or only in part.").format(model_id=model_id),
@@ -155,20 +221,27 @@ def explain_refusal(model_id: str, error: Exception) -> LocalPipelinesError:
             tr("{model_id!r} cannot be an id of the Hub.").format(model_id=model_id),
             next_step=tr("Write it as owner/name."),
         )
-    status = _status(error)
-    if status is None:
-        return OfflineError(
-            tr(
-                "{model_id} is not on this machine, or only in part, and the Hub ({host}) cannot"
-                " be reached."
-            ).format(model_id=model_id, host=_host()),
-            tr("There is no connection, or the Hub does not answer in time."),
-            tr(
-                'Connect to the internet and run the cell again, or write MODEL_ID = "pocket",'
-                " which needs no download."
-            ),
-        )
-    return _explain_status(model_id, status, error)
+    if isinstance(error, _NOT_JSON):
+        return _log_in_page()
+    return OfflineError(
+        tr(
+            "{model_id} is not on this machine, or only in part, and the Hub ({host}) cannot"
+            " be reached."
+        ).format(model_id=model_id, host=host()),
+        tr("There is no connection, or the Hub does not answer in time."),
+        tr(
+            'Connect to the internet and run the cell again, or write MODEL_ID = "pocket",'
+            " which needs no download."
+        ),
+    )
+
+
+def _log_in_page() -> OfflineError:
+    return OfflineError(
+        tr("Something else answered in the Hub's place ({host}).").format(host=host()),
+        tr("A Wi-Fi log-in page or a proxy does that."),
+        tr("Open any page in your browser, log in to the network, and run the cell again."),
+    )
 
 
 def _explain_status(model_id: str, status: int, error: Exception) -> LocalPipelinesError:
@@ -191,7 +264,7 @@ def _explain_status(model_id: str, status: int, error: Exception) -> LocalPipeli
     return OfflineError(
         tr(
             "The Hub ({host}) has a fault and did not answer for {model_id} (status {status})."
-        ).format(host=_host(), model_id=model_id, status=status),
+        ).format(host=host(), model_id=model_id, status=status),
         tr("That is not your doing and mostly passes within minutes."),
         tr("Run the cell again later; what is downloaded already stays."),
     )
@@ -228,6 +301,7 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
                 "Open {endpoint}/settings/tokens and allow it to read the public gated"
                 " repositories that you have access to, or make one of the type Read."
             ).format(endpoint=_endpoint()),
+            state="scope",
         )
     if "awaiting" in message or "pending" in message:
         return AccessError(
@@ -238,6 +312,7 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
             tr("Its state is shown at {page}; until then take another model.").format(
                 page=_page(model_id)
             ),
+            state="pending",
         )
     if "rejected" in message:
         return AccessError(
@@ -246,6 +321,7 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
             ),
             tr("They need not say why."),
             tr("Take another model; {page} says whom to ask.").format(page=_page(model_id)),
+            state="rejected",
         )
     return AccessError(
         tr("You are logged in, and the licence of {model_id} is not accepted yet.").format(
@@ -256,18 +332,13 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
             "Open {page}, accept the licence with the account that the token is of, and run the"
             " cell again."
         ).format(page=_page(model_id)),
+        state="not accepted",
     )
 
 
 def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
     if code == "RevisionNotFound":
-        return ModelError(
-            tr("{model_id} has no such revision.").format(model_id=model_id),
-            tr("It was renamed or deleted, or is misspelt."),
-            tr("{page}/commits lists them; without revision=… the newest is taken.").format(
-                page=_page(model_id)
-            ),
-        )
+        return no_such_revision(model_id)
     if code == "EntryNotFound":
         return ModelError(
             tr("{model_id} lacks a file that every model has.").format(model_id=model_id),
@@ -275,6 +346,17 @@ def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
             tr("See what it is at {page}.").format(page=_page(model_id)),
         )
     return _no_such_model(model_id, tr("If it is private, your account is not among its members."))
+
+
+def no_such_revision(model_id: str) -> ModelError:
+    """Make the error for a branch, tag or commit that a model does not have."""
+    return ModelError(
+        tr("{model_id} has no such revision.").format(model_id=model_id),
+        tr("It was renamed or deleted, or is misspelt."),
+        tr("{page}/commits lists them; without revision=… the newest is taken.").format(
+            page=_page(model_id)
+        ),
+    )
 
 
 def _no_such_model(model_id: str, private: str) -> ModelError:
@@ -285,11 +367,17 @@ def _no_such_model(model_id: str, private: str) -> ModelError:
     )
 
 
-def _check_token() -> None:
-    """Refuse a token that cannot be one: in a header it would be printed by the client's error."""
+def check_token() -> None:
+    """Refuse a token that cannot be one, and put one that was copied with quotes right.
+
+    In a header a line break or an accent would be printed by the client's error.
+    """
     from local_pipelines.credentials import clean_token
 
-    clean_token(_token() or "", tr("HF_TOKEN or the token file"))
+    # What is refused is in no variable here: some show the variables of a traceback.
+    clean = clean_token(_token() or "", tr("HF_TOKEN or the token file"))
+    if clean != _token():
+        os.environ["HF_TOKEN"] = clean or ""  # where the client looks first
 
 
 def _token() -> str | None:
@@ -302,11 +390,12 @@ def _token() -> str | None:
 def _endpoint() -> str:
     from huggingface_hub import constants
 
-    return str(constants.ENDPOINT)
+    return shown_address(constants.ENDPOINT)
 
 
-def _host() -> str:
-    return urlsplit(_endpoint()).netloc or _endpoint()
+def host() -> str:
+    """The Hub's host, as it may be shown."""
+    return shown_host(_endpoint())
 
 
 def _page(model_id: str) -> str:
@@ -335,5 +424,5 @@ def _header(error: Exception, name: str) -> str:
 
 def _seconds_asked_for(error: Exception) -> int | None:
     """How long a busy Hub asks to wait: `RateLimit: "resolvers";r=0;t=55`."""
-    found = re.search(r"\bt\s*=\s*(\d+)", _header(error, "RateLimit"))
+    found = re.search(r"\bt\s*=\s*(\d{1,9})", _header(error, "RateLimit"))
     return int(found[1]) + 1 if found else None

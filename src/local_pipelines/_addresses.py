@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["shown_address"]
+__all__ = ["shown_address", "shown_host"]
 
 
 def shown_address(url: str) -> str:
@@ -27,3 +27,12 @@ def shown_address(url: str) -> str:
     if not divider:
         return url.rpartition("@")[2]
     return scheme + divider + rest.rpartition("@")[2]
+
+
+def shown_host(url: str) -> str:
+    """The host and port of an address.
+
+    >>> shown_host("https://ann:secret@mirror.example:8443/hub")
+    'mirror.example:8443'
+    """
+    return shown_address(url).rpartition("://")[2].split("/")[0]

@@ -192,6 +192,17 @@ _HUB = (
         note=mark("The smallest that chats; a good first download."),
     ),
     CatalogueEntry(
+        id="google/gemma-3-270m-it",
+        parameters=268_098_176,
+        download_bytes=536_223_056,
+        shape=Shape(layers=18, kv_heads=1, head_dim=256, context=32768),
+        has_chat_template=True,
+        gated=True,
+        licence="gemma",
+        languages="en",
+        note=mark("Gated: accept Google's terms on its page first."),
+    ),
+    CatalogueEntry(
         id="Qwen/Qwen2.5-0.5B-Instruct",
         parameters=494_032_768,
         download_bytes=988_097_824,
@@ -201,6 +212,17 @@ _HUB = (
         licence="apache-2.0",
         languages=mark("29 languages"),
         note=mark("Small and multilingual."),
+    ),
+    CatalogueEntry(
+        id="Qwen/Qwen3-0.6B",
+        parameters=596_049_920,
+        download_bytes=1_503_300_328,  # its files hold the embedding twice, the memory once
+        shape=Shape(layers=28, kv_heads=8, head_dim=128, context=40960),
+        has_chat_template=True,
+        gated=False,
+        licence="apache-2.0",
+        languages=mark("119 languages"),
+        note=mark("Small and current; thinks in writing before it answers."),
     ),
     CatalogueEntry(
         id="google/gemma-3-1b-it",
@@ -256,6 +278,17 @@ _HUB = (
         gated=False,
         licence="mit",
         languages="en, fr",
+        note=mark("Good answers; wants a GPU or patience."),
+    ),
+    CatalogueEntry(
+        id="Qwen/Qwen3-4B-Instruct-2507",
+        parameters=4_022_468_096,
+        download_bytes=8_044_982_000,
+        shape=Shape(layers=36, kv_heads=8, head_dim=128, context=262144),
+        has_chat_template=True,
+        gated=False,
+        licence="apache-2.0",
+        languages=mark("119 languages"),
         note=mark("The best answers of this list; wants a GPU or patience."),
     ),
 )

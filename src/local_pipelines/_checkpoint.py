@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._checks import is_whole
 from local_pipelines._messages import ntr, tr
 from local_pipelines.errors import ModelError
 
 __all__ = [
     "FLOATS",
     "INTEGERS",
+    "SIZES",
     "Shape",
     "Tensor",
     "Weights",
     "folder_size",
     "formats_in",
+    "read_json",
     "read_shape",
     "read_tensors",
     "weigh",
@@ -29,6 +32,28 @@ __all__ = [
 
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
 INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
+SIZES = {
+    "d_model": 2**20,
+    "head_dim": 2**16,
+    "hidden_size": 2**20,
+    "intermediate_size": 2**24,
+    "max_position_embeddings": 2**31,
+    "n_ctx": 2**31,
+    "n_embd": 2**20,
+    "n_head": 2**16,
+    "n_layer": 10_000,
+    "n_layers": 10_000,
+    "n_positions": 2**31,
+    "num_attention_heads": 2**16,
+    "num_heads": 2**16,
+    "num_hidden_layers": 10_000,
+    "num_key_value_heads": 2**16,
+    "num_layers": 10_000,
+    "seq_length": 2**31,
+    "vocab_size": 2**26,
+}
+"""Names in a config.json that stand for whole numbers, and the most that makes sense."""
+
 _MOST_TENSORS = 200_000  # in one file; the largest models of today have half of that in all files
 
 
@@ -69,12 +94,11 @@ class Weights:
     other_bytes: int = 0
 
 
-def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Find all weight files of a model and check that none is missing.
 
     Args:
         folder: A folder in the Hugging Face or OpenVINO layout.
-        pickled: Accept `pytorch_model*.bin` too.
 
     Returns:
         The files, at least one.
@@ -85,11 +109,10 @@ def weight_files(folder: Path, *, pickled: bool = False) -> list[Path]:
     if not (folder / "config.json").is_file():
         raise _no_config(folder)
     # The names that transformers looks for, in its order.
-    for name in ["model.safetensors", *(["pytorch_model.bin"] if pickled else [])]:
-        if (folder / name).is_file():
-            return [folder / name]
-        if (folder / f"{name}.index.json").is_file():
-            return _shards(folder / f"{name}.index.json")
+    if (folder / "model.safetensors").is_file():
+        return [folder / "model.safetensors"]
+    if (folder / "model.safetensors.index.json").is_file():
+        return _shards(folder / "model.safetensors.index.json")
     if (folder / "openvino_model.xml").is_file():
         return _openvino(folder)
     raise _no_weights(folder)
@@ -135,9 +158,10 @@ def formats_in(folder: Path) -> frozenset[str]:
 def read_shape(folder: Path) -> Shape:
     """Read the measures from `config.json`, under whichever names the model's family has them."""
     config: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    text = config.get("text_config") or config  # models that also see keep their decoder in there
+    with suppress(ModelError):
+        config = read_json(folder / "config.json")
+    inner = config.get("text_config")  # models that also see keep their decoder in there
+    text = inner if inner and isinstance(inner, dict) else config
     heads = _first(text, "num_attention_heads", "n_head", "num_heads")
     width = _first(text, "hidden_size", "n_embd", "d_model")
     return Shape(
@@ -154,14 +178,39 @@ def folder_size(folder: Path) -> int:
 
 
 def _first(config: dict[str, Any], *names: str) -> int | None:
-    found = (config.get(name) for name in names)
-    return next((value for value in found if isinstance(value, int) and value > 0), None)
+    return next((config[n] for n in names if is_whole(config.get(n), 1, SIZES[n])), None)
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read a JSON file of a model, which holds an object.
+
+    Raises:
+        ModelError: It holds something else.
+    """
+    cause = tr("It was probably cut off, or damaged on its way.")
+    try:
+        text = file.read_text(encoding="utf-8")
+        if text.lstrip().startswith("<"):
+            cause = tr("It holds a web page, such as the log-in page of a network.")
+        content = json.loads(text)
+        if isinstance(content, dict):
+            return content
+    except (OSError, ValueError, RecursionError):
+        pass
+    raise ModelError(
+        tr("{file} cannot be read as JSON with names and values.").format(file=file),
+        cause,
+        tr("Delete it and fetch the model again."),
+    )
 
 
 def _shards(index: Path) -> list[Path]:
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        names = sorted(set(read_json(index)["weight_map"].values()))
+        paths = [Path(name) for name in names]
+        if not paths or any(path.is_absolute() or ".." in path.parts for path in paths):
+            raise ValueError("no files, or files outside the folder")
+    except (ModelError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             tr("{index} cannot be read as an index of weight files.").format(index=index),
             tr("It was probably cut off on its way."),
@@ -253,7 +302,7 @@ def _header(file: Path) -> dict[str, Tensor]:
     try:
         with safe_open(file, framework="np") as opened:  # type: ignore[no-untyped-call]
             names = opened.keys()
-            if len(names) > _MOST_TENSORS:
+            if not 0 < len(names) <= _MOST_TENSORS:
                 raise _not_safetensors(file)
             slices = {name: opened.get_slice(name) for name in names}
             return {n: Tensor(s.get_dtype(), tuple(s.get_shape())) for n, s in slices.items()}

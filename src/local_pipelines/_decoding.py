@@ -25,11 +25,17 @@ class TokenText:
     """The text of one row of tokens as it grows.
 
     Decoding is left to the caller, who can do it for many rows at once: `push` the new tokens,
-    decode `window`, and `take` the text.
+    decode `window`, and ask for `new_text`.
 
     Args:
         prompt: The tokens before the first new one; the last few of them are used.
         decode: Decodes lists of token ids.
+
+    >>> def decode(rows):  # each byte is a token here
+    ...     return [bytes(row).decode(errors="replace") for row in rows]
+    >>> answer = TokenText(b"Prompt: ", decode)
+    >>> [answer.new_text(decode([answer.push([byte])])[0]) for byte in "né".encode()]
+    ['n', '', 'é']
     """
 
     def __init__(self, prompt: Sequence[int], decode: Decode) -> None:
@@ -43,8 +49,8 @@ class TokenText:
         self.window += tokens
         return self.window
 
-    def take(self, text: str, *, last: bool = False) -> str:
-        """Take the decoded window and give the part that is new and complete.
+    def new_text(self, text: str, *, last: bool = False) -> str:
+        """Give the part of the decoded window that is new and complete.
 
         Args:
             text: The text of the whole window.

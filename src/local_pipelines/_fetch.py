@@ -1,44 +1,72 @@
-"""Downloads a model's files in bounded time: what breaks is tried again, what is here stays."""
+"""Downloads a model's files: what breaks is tried again, what is wrong is not kept.
+
+Every id of the Hub comes through here, from `load_llm`, `load_gated_model` and `from_model_id`
+alike. Bounded are: each question, a rush at the Hub (429), the length of each file, and bodies
+that all but stand still. Not bounded are: headers that come byte by byte, another process that
+holds the same file, and Xet, which the client uses for https://huggingface.co alone.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
-import threading
-import time
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from local_pipelines import _checkpoint
-from local_pipelines._access import ask, check_access, explain_refusal, is_passing
+from local_pipelines._access import (
+    call_hub,
+    check_access,
+    explain_refusal,
+    host,
+    is_local_fault,
+    is_passing,
+    try_again,
+)
 from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import tr
-from local_pipelines._names import ModelName, locate
+from local_pipelines._names import ModelName, cached_model, locate
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 
-__all__ = ["damaged_file", "fetch_model", "is_damaged"]
+__all__ = ["damaged_file", "disk_free", "fetch_model", "is_damaged"]
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a broken download is tried again
-STANDSTILL = 120.0  # seconds without a new piece (the client writes 10 MB at a time)
+STANDSTILL = 120.0  # seconds in which a megabyte has to come
 
-_SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
-_PART = re.compile(r"model-\d+-of-\d+\.safetensors", re.ASCII)
-_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_SMALL_FILE = re.compile(r"[\w.-]{1,100}\.(json|jinja|model|txt)", re.ASCII)
+_PART = re.compile(r"model-\d{1,6}-of-\d{1,6}\.safetensors", re.ASCII)
 _INDEX = "model.safetensors.index.json"
+_LARGEST_UNTOLD = 20_000_000  # bytes of a file whose size the Hub does not tell
+_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # EDQUOT: a home's quota
+_NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
 class _File:
+    """What the Hub tells of a file; the sums are SHA-256 of a large one, git's of a small one."""
+
     name: str
-    size: int
-    sha256: str | None  # told for large files only
+    size: int | None = None
+    sha256: str | None = None
+    blob_id: str | None = None
+
+    def is_what_lies_at(self, path: Path) -> bool:
+        """Compare the bytes that came with what was told of them."""
+        if self.size is not None and path.stat().st_size != self.size:
+            return False
+        if self.sha256 is not None:
+            return _sha256(path) == self.sha256
+        return self.blob_id is None or _blob_id(path) == self.blob_id
+
+
+class _WrongBytesError(Exception):
+    """What was downloaded is not what the Hub tells of the file."""
 
 
 def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
@@ -56,21 +84,22 @@ def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
             sentence each.
     """
     model = locate(model_id)
-    if model.folder is not None or model.hub_id is None:
-        return model.folder or Path()
-    found = model.hub_id
-    if (folder := _cached(found, revision)) is not None:
+    if model.folder is not None:
+        return model.folder
+    from local_pipelines._client_guard import install_guard
+
+    install_guard()  # whoever loads the model next may ask the Hub for more
+    found = model.name
+    if (folder := cached_model(found, revision)) is not None:
         return folder
     commit = check_access(found, revision=revision)
     wanted = _list_files(found, commit)
-    # By its own name first: that is how the cache learns which commit the revision stands for.
-    first = wanted.pop("config.json", _File("config.json", 0, None))
-    config = _download(found, first, revision or "main")
-    for name, file in wanted.items():
+    for file in wanted.values():
         path = _download(found, file, commit)
-        if name == _INDEX:
+        if file.name == _INDEX:
             _check_index(found, path, wanted.keys())
-    return config.parent
+    _write_ref(found, revision or "main", commit)
+    return path.parent
 
 
 def damaged_file(folder: Path) -> str | None:
@@ -91,7 +120,7 @@ def is_damaged(model_id: str, file: str) -> ModelError:
     """Make the error that names a damaged file and the command that repairs it."""
     return ModelError(
         tr("The file {file} of {model_id} is damaged.").format(file=file, model_id=model_id),
-        tr("It has the right size and wrong bytes, so the download looked complete."),
+        tr("Its bytes are not those that the Hub tells of, though the download looked complete."),
         tr(
             "Fetch it again with `hf download {model_id} {file} --force-download`, then run the"
             " cell again."
@@ -99,38 +128,30 @@ def is_damaged(model_id: str, file: str) -> ModelError:
     )
 
 
-def _cached(model_id: str, revision: str | None) -> Path | None:
-    """The folder of a model that was downloaded whole."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(model_id, "config.json", revision=revision)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    if not any((folder / name).is_file() for name in _TOKENIZER):
-        return None
-    with suppress(ModelError):
-        _checkpoint.weight_files(folder)
-        return folder
-    return None
-
-
 def _list_files(model_id: str, commit: str) -> dict[str, _File]:
-    """The files that loading needs, small ones first; nothing outside the top folder."""
+    """The files that loading needs, config.json first; nothing outside the top folder."""
     from huggingface_hub import HfApi
 
-    def look() -> Any:
-        return HfApi().model_info(model_id, revision=commit, files_metadata=True, timeout=10)
+    def look() -> list[_File]:
+        info = HfApi().model_info(model_id, revision=commit, files_metadata=True, timeout=10)
+        return [_told_file(told) for told in info.siblings or []]
 
-    siblings = ask(model_id, look).siblings or []
-    files = {
-        s.rfilename: _File(s.rfilename, s.size or 0, s.lfs.sha256 if s.lfs else None)
-        for s in siblings
-    }
+    files = {"config.json": _File("config.json")}  # it is there: it was asked for first
+    files |= {file.name: file for file in call_hub(model_id, look)}
     small = {name: file for name, file in files.items() if _SMALL_FILE.fullmatch(name)}
-    weights = _choose_weights(model_id, files)
-    _check_disk(model_id, sum(file.size for file in weights.values()))
-    return {**small, **weights}
+    wanted = {**small, **_choose_weights(model_id, files)}
+    _check_disk(model_id, sum(file.size or 0 for file in wanted.values()))
+    return wanted
+
+
+def _told_file(told: Any) -> _File:
+    """What the Hub tells of a file, if it can be: a size is a number, a name and a sum are text."""
+    file = _File(told.rfilename, told.size, told.lfs and told.lfs.sha256, told.blob_id)
+    if not isinstance(file.name, str) or not isinstance(file.size, int | None):
+        raise TypeError(file)
+    if (file.size or 0) < 0:
+        raise ValueError(file.size)
+    return file
 
 
 def _choose_weights(model_id: str, files: Mapping[str, _File]) -> dict[str, _File]:
@@ -139,6 +160,17 @@ def _choose_weights(model_id: str, files: Mapping[str, _File]) -> dict[str, _Fil
     parts = {name: file for name, file in files.items() if _PART.fullmatch(name)}
     if _INDEX in files and parts:
         return parts
+    if any(name.endswith("openvino_model.xml") for name in files):
+        raise ModelError(
+            tr("{model_id} is a model in OpenVINO's format, not a checkpoint.").format(
+                model_id=model_id
+            ),
+            tr("Its weights are exported already."),
+            tr(
+                "Run `hf download {model_id} --local-dir my-export` and name that folder, or name"
+                " the model that it was made from."
+            ).format(model_id=model_id),
+        )
     raise ModelError(
         tr("{model_id} has no weights in the safetensors format.").format(model_id=model_id),
         tr("Its .bin files are Python pickles, which can run anything when they are opened.")
@@ -165,7 +197,7 @@ def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
 
 
 def _check_disk(model_id: str, size: int) -> None:
-    free = _disk_free()
+    free = disk_free()
     if free is not None and size > free:
         raise CacheError(
             tr("{model_id} does not fit on the disk: it takes {size} and {free} are free.").format(
@@ -179,40 +211,73 @@ def _check_disk(model_id: str, size: int) -> None:
         )
 
 
-def _download(model_id: str, file: _File, revision: str) -> Path:
-    """Fetch one file, again if it breaks in a way that the client gives up on."""
-    problem: Exception | None = None
-    for pause in (0.0, *PAUSES):
-        time.sleep(pause)
-        try:
-            path = _download_once(model_id, file.name, revision)
-        except Exception as error:  # noqa: BLE001 - all the client's errors, of several libraries
-            problem = error
-            if not _may_pass(error):
-                break
-            continue
-        if file.sha256 is None or _sha256(path) == file.sha256:
-            return path
-        problem = is_damaged(model_id, file.name)
-        _remove(path)
-    raise _explain_download(model_id, file, problem) from None
+def _download(model_id: str, file: _File, commit: str) -> Path:
+    """Fetch one file, again if it breaks or has the wrong bytes."""
+    return try_again(
+        lambda: _download_once(model_id, file, commit),
+        pauses=PAUSES,
+        explain=lambda error: _explain_download(model_id, file, error),
+    )
 
 
-def _download_once(model_id: str, name: str, revision: str) -> Path:
+def _download_once(model_id: str, file: _File, commit: str) -> Path:
     from huggingface_hub import hf_hub_download
 
-    with _watched(model_id, name):
-        return Path(hf_hub_download(model_id, name, revision=revision))
+    from local_pipelines._client_guard import HubCall, not_the_hub
+
+    longest = _LARGEST_UNTOLD if file.size is None else file.size
+    with HubCall(longest, STANDSTILL):
+        path = Path(hf_hub_download(model_id, file.name, revision=commit))
+    if path.parent.name != commit:
+        raise not_the_hub(host(), tr("It answers for another version than the one asked for."))
+    if not file.is_what_lies_at(path):
+        _remove(path)
+        raise _WrongBytesError
+    return path
 
 
-def _may_pass(error: Exception) -> bool:
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EACCES, errno.EROFS}:
-        return False
-    return is_passing(error)
+def _write_ref(model_id: str, revision: str, commit: str) -> None:
+    """Tell the cache which commit a branch stands for, once all of its files are here.
+
+    The client would do it at the first file, for whatever commit the branch stands for by then.
+    """
+    from huggingface_hub.file_download import repo_folder_name
+
+    if revision == commit:
+        return
+    ref = _cache() / repo_folder_name(repo_id=model_id, repo_type="model") / "refs" / revision
+    with suppress(OSError):  # the model is here all the same, only not found offline
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        ref.write_text(commit, encoding="ascii")
 
 
-def _explain_download(model_id: str, file: _File, error: Exception | None) -> Exception:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipelinesError:
+    from local_pipelines._client_guard import StandstillError
+
+    if isinstance(error, _WrongBytesError):
+        return is_damaged(model_id, file.name)
+    if isinstance(error, OSError) and is_local_fault(error):
+        return _explain_local_fault(model_id, file, error)
+    if isinstance(error, StandstillError):
+        return _stands_still(model_id, file.name)
+    refusal = explain_refusal(model_id, error)
+    if refusal.status == 429 or not (is_passing(error) or isinstance(error, TimeoutError)):
+        return refusal
+    times = tr("The download of {name} of {model_id} broke off {number} times.")
+    once = tr("The download of {name} of {model_id} broke off.")  # after a silence, for good
+    return OfflineError(
+        (times if is_passing(error) else once).format(
+            name=file.name, model_id=model_id, number=len(PAUSES) + 1
+        ),
+        tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),
+        tr("Run the cell again: the files before it are whole and stay, this one starts anew."),
+        model_id=model_id,
+        status=refusal.status,
+    )
+
+
+def _explain_local_fault(model_id: str, file: _File, error: OSError) -> CacheError:
+    if error.errno in _DISK_FULL:
         return CacheError(
             tr("The disk is full: {name} of {model_id} takes {size}.").format(
                 name=file.name, model_id=model_id, size=gigabytes(file.size)
@@ -222,55 +287,15 @@ def _explain_download(model_id: str, file: _File, error: Exception | None) -> Ex
             ),
             tr("Free some space and run the cell again."),
         )
-    if isinstance(error, OSError) and error.errno in {errno.EACCES, errno.EROFS}:
-        return CacheError(
-            tr("The download of {model_id} cannot be kept in {cache}.").format(
-                model_id=model_id, cache=_cache()
-            ),
-            f"{error.strerror}.",
-            tr("Set HF_HOME to a folder that you may write to, and restart the kernel."),
-        )
-    if error is None or isinstance(error, LocalPipelinesError):
-        return error or AssertionError("unreachable")
-    if is_passing(error) or isinstance(error, TimeoutError):
-        return OfflineError(
-            tr("The download of {name} of {model_id} broke off {number} times.").format(
-                name=file.name, model_id=model_id, number=len(PAUSES) + 1
-            ),
-            tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),
-            tr("Run the cell again: the files before it are whole and stay, this one starts anew."),
-        )
-    return explain_refusal(model_id, error)
-
-
-@contextmanager
-def _watched(model_id: str, name: str) -> Iterator[None]:
-    """Break a download off that stands still without ever being silent for long.
-
-    The client's time limit starts anew with every byte, so that a byte now and then keeps it
-    waiting without end. Closing its connections is what ends it.
-    """
-    over, stopped = threading.Event(), threading.Event()
-
-    def watch() -> None:
-        size, since = -1, time.monotonic()
-        while not over.wait(min(1.0, STANDSTILL / 4)):
-            if (now := _downloaded(model_id)) != size:
-                size, since = now, time.monotonic()
-            elif time.monotonic() - since > STANDSTILL:
-                stopped.set()
-                _close_connections()
-                return
-
-    threading.Thread(target=watch, daemon=True).start()
-    try:
-        yield
-    except Exception:
-        if stopped.is_set():
-            raise _stands_still(model_id, name) from None
-        raise
-    finally:
-        over.set()
+    return CacheError(
+        tr("The download of {model_id} cannot be kept in {cache}.").format(
+            model_id=model_id, cache=_cache()
+        ),
+        f"{error.strerror}.",
+        tr("Set HF_HOME to a folder that you may write to, and restart the kernel.")
+        if error.errno in _NO_RIGHT
+        else tr("Restart the kernel; if it stays, set HF_HOME to a folder on another disk."),
+    )
 
 
 def _stands_still(model_id: str, name: str) -> OfflineError:
@@ -278,29 +303,10 @@ def _stands_still(model_id: str, name: str) -> OfflineError:
         tr("The download of {name} of {model_id} all but stands still.").format(
             name=name, model_id=model_id
         ),
-        tr("Less than 10 MB came in {standstill:g} seconds.").format(standstill=STANDSTILL),
+        tr("Less than 1 MB came in {standstill:g} seconds.").format(standstill=STANDSTILL),
         tr("Try again on a faster connection; the files before it are whole and stay."),
+        model_id=model_id,
     )
-
-
-def _close_connections() -> None:
-    import huggingface_hub
-
-    if close := getattr(huggingface_hub, "close_session", None):  # not in versions before 1.0
-        close()
-
-
-def _downloaded(model_id: str) -> int:
-    """Bytes of a model that are here, those of unfinished files included."""
-    from huggingface_hub.file_download import repo_folder_name
-
-    folder = _cache() / repo_folder_name(repo_id=model_id, repo_type="model") / "blobs"
-    size = 0
-    with suppress(OSError):
-        for entry in os.scandir(folder):
-            with suppress(OSError):  # it was renamed while we looked
-                size += entry.stat().st_size
-    return size
 
 
 def _cache() -> Path:
@@ -309,16 +315,23 @@ def _cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def _disk_free() -> int | None:
-    folder = _cache()
-    with suppress(OSError):
-        return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
+def disk_free() -> int | None:
+    """Bytes free where downloads go; the folder itself may not exist yet."""
+    for folder in (_cache(), *_cache().parents):
+        with suppress(OSError):
+            return shutil.disk_usage(folder).free
     return None
 
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _blob_id(file: Path) -> str:
+    """The name git gives to these bytes."""
+    data = file.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def _remove(file: Path) -> None:

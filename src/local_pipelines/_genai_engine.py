@@ -21,19 +21,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from local_pipelines._batch_report import BatchReport
-from local_pipelines._decoding import CONTEXT
-from local_pipelines._growing import Ends, GrowingAnswer, Reason
-from local_pipelines._local_llm import Answer, Request
+from local_pipelines._batch_report import AnswerCollector, BatchReport
+from local_pipelines._growing import EndedAnswer, Ends, GrowingAnswer, ended_answers, grow_together
 from local_pipelines._messages import tr
-from local_pipelines._options import SAMPLING_OPTIONS, merged
+from local_pipelines._options import merged, with_sampling
 from local_pipelines._ov_config import last_line
 from local_pipelines._prompt_tokens import checked_tokens
-from local_pipelines._stopping import StopStrings, checked_stop
+from local_pipelines._request import GeneratedAnswer, GenerationRequest
+from local_pipelines._stopping import checked_stop
 from local_pipelines._turns import is_wanted
 from local_pipelines.errors import EngineError, MissingPackageError, ParameterError
 
-__all__ = ["GenAIEngine", "GenAIRun", "check_options", "exact_config"]
+__all__ = ["GenAIEngine", "GenAIRun", "check_options"]
 
 _UNLIMITED = 1 << 30
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
@@ -81,20 +80,6 @@ def check_options(options: Mapping[str, Any]) -> None:
         )
 
 
-def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with which weights that nobody has rounded are computed in 32 bits.
-
-    Left to itself, OpenVINO computes in bfloat16 where the processor can, and an export in full
-    width says that it wants 16-bit keys and values. Then answers differ from those of torch. Those
-    of int8 and int4 weights do anyway: they get the speed.
-    """
-    config = dict(ov_config)
-    chosen = {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & config.keys()
-    if device != "CPU" or weight_format in {"int8", "int4"} or chosen:
-        return config
-    return {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"} | config
-
-
 class GenAIEngine:
     """An exported model, loaded.
 
@@ -111,6 +96,7 @@ class GenAIEngine:
     def __init__(self, folder: Path, device: str, config: Mapping[str, Any]) -> None:
         self._genai = _import_genai()
         self._folder = folder
+        self._exact_tokenizer = _read_tokenizer(folder / "tokenizer.json")
         try:
             self.tokenizer = self._genai.Tokenizer(str(folder))
             self.pipeline = self._genai.ContinuousBatchingPipeline(
@@ -148,23 +134,6 @@ class GenAIEngine:
         ids, masks = encoded.input_ids.data, encoded.attention_mask.data
         return [row[mask == 1].tolist() for row, mask in zip(ids, masks, strict=True)]
 
-    @cached_property
-    def _exact_tokenizer(self) -> Any:
-        """The tokenizer that torch's prompts go through; None where the folder has none.
-
-        Its converted copy cuts some texts elsewhere, such as digits behind a blank line
-        (openvino-tokenizers 2026.4), and other tokens have another answer.
-        """
-        from tokenizers import Tokenizer
-
-        file = self._folder / "tokenizer.json"
-        if not file.is_file():
-            return None
-        tokenizer = Tokenizer.from_file(str(file))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
-
     def decode(self, rows: list[list[int]]) -> list[str]:
         """Turn rows of tokens into text, without special tokens."""
         if not rows:
@@ -177,11 +146,11 @@ class GenAIEngine:
     @cached_property
     def special_tokens(self) -> dict[str, int]:
         """Tokens that no text shows, by their names."""
-        added = _read_json(self._folder / "tokenizer.json").get("added_tokens") or [
-            {**token, "id": int(number)}
-            for number, token in self.tokenizer_config.get("added_tokens_decoder", {}).items()
-        ]
-        return {token["content"]: token["id"] for token in added if token.get("special")}
+        if self._exact_tokenizer is not None:
+            added = self._exact_tokenizer.get_added_tokens_decoder()
+            return {token.content: number for number, token in added.items() if token.special}
+        added = self.tokenizer_config.get("added_tokens_decoder", {})
+        return {each["content"]: int(n) for n, each in added.items() if each.get("special")}
 
     # --- what the folder says -----------------------------------------------------------------
 
@@ -191,14 +160,28 @@ class GenAIEngine:
         return _read_json(self._folder / "tokenizer_config.json")
 
     @cached_property
+    def _config(self) -> dict[str, Any]:
+        """What `config.json` says of the part of the model that reads and writes text."""
+        config = _read_json(self._folder / "config.json")
+        text = config.get("text_config")
+        return text if isinstance(text, dict) else config
+
+    @cached_property
     def context(self) -> int:
         """How many tokens the model can take."""
-        config = _read_json(self._folder / "config.json")
-        config = config.get("text_config") or config
         for name in ("max_position_embeddings", "n_positions", "n_ctx"):
-            if isinstance(size := config.get(name), int) and size > 0:
+            if isinstance(size := self._config.get(name), int) and size > 0:
                 return size
-        return int(min(self.tokenizer_config.get("model_max_length") or _UNLIMITED, _UNLIMITED))
+        most = self.tokenizer_config.get("model_max_length")
+        if isinstance(most, int | float) and 0 < most < _UNLIMITED:
+            return int(most)
+        return _UNLIMITED
+
+    @cached_property
+    def vocabulary(self) -> int | None:
+        """How many tokens the model has vectors for; None where that is not known."""
+        size = self._config.get("vocab_size")
+        return size if isinstance(size, int) else None
 
     @cached_property
     def first_token(self) -> int | None:
@@ -208,12 +191,21 @@ class GenAIEngine:
                 return token
         return None
 
+    @cached_property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The stop strings that the model's authors have put into its configuration."""
+        return checked_stop(sorted(self.pipeline.get_config().stop_strings))
+
     # --- computing ----------------------------------------------------------------------------
 
     def generation_config(self, options: Mapping[str, Any]) -> Any:
         """The model's own configuration, changed by options that have their names here."""
         config = self.pipeline.get_config()
-        for name, value in _with_sampling(dict(options)).items():
+        # These would be obeyed: the model's prompt before its answer, the engine's own search for
+        # stop strings, and a list of probabilities for each token.
+        config.echo, config.include_stop_str_in_output, config.logprobs = False, False, 0
+        config.stop_strings = set()
+        for name, value in with_sampling(options).items():
             if name in _NAMES and value is not None:
                 _set(config, name, _OFF.get(name, value) if value == 0 else value)
         if (early := options.get("early_stopping")) is not None:
@@ -233,12 +225,12 @@ class GenAIEngine:
         while self.pipeline.has_non_finished_requests():
             self.pipeline.step()
 
-    def stream(self, ids: list[int], config: Any, take: Any) -> None:
-        """Generate one answer; `take` gets its tokens and says whether to go on.
+    def stream(self, ids: list[int], config: Any, on_tokens: Any) -> None:
+        """Generate one answer; `on_tokens` gets its tokens and says whether to go on.
 
         Other threads run meanwhile, which `step` does not let them.
         """
-        streamer = _streamer(self._genai, take)
+        streamer = _streamer(self._genai, on_tokens)
         self.pipeline.generate([_tensor(ids)], [config], streamer)
         if streamer.error is not None:
             raise streamer.error
@@ -260,6 +252,29 @@ def _import_genai() -> Any:
     return openvino_genai
 
 
+def _read_tokenizer(file: Path) -> Any:
+    """The tokenizer that torch's prompts go through; None where the folder has none.
+
+    Its converted copy cuts some texts elsewhere, such as digits behind a blank line
+    (openvino-tokenizers 2026.4), and other tokens have another answer.
+    """
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # it has no class of its own for its errors
+        raise EngineError(
+            tr("{file} cannot be read.").format(file=file),
+            last_line(error),
+            tr("Export it again into another folder, or use load_llm(…, backend=…)."),
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -275,14 +290,14 @@ def _tensor(ids: list[int]) -> Any:
     return openvino.Tensor(np.array([ids], dtype=np.int64))
 
 
-def _streamer(genai: Any, take: Any) -> Any:
+def _streamer(genai: Any, on_tokens: Any) -> Any:
     class Streamer(genai.StreamerBase):  # type: ignore[misc] # openvino_genai is not typed here
         error: BaseException | None = None
 
         def write(self, tokens: int | list[int]) -> Any:
             # An exception that leaves this method ends the whole process.
             try:
-                going = take([tokens] if isinstance(tokens, int) else list(tokens))
+                going = on_tokens([tokens] if isinstance(tokens, int) else list(tokens))
             except BaseException as error:  # noqa: BLE001 - raised again by `stream`
                 self.error, going = error, False
             return genai.StreamingStatus.RUNNING if going else genai.StreamingStatus.CANCEL
@@ -303,28 +318,6 @@ def _set(config: Any, name: str, value: Any) -> None:
         ) from error
 
 
-def _with_sampling(options: dict[str, Any]) -> dict[str, Any]:
-    """Settle whether to sample: who gives a temperature means to, and 0 means not to."""
-    if options.get("temperature") == 0:
-        return {n: v for n, v in options.items() if n not in SAMPLING_OPTIONS} | {
-            "do_sample": False
-        }
-    if any(options.get(name) is not None for name in SAMPLING_OPTIONS):
-        options.setdefault("do_sample", True)
-    return options
-
-
-def _checked_seed(seed: object) -> int:
-    if seed is None:
-        return secrets.randbelow(_UNLIMITED)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise ParameterError(
-            tr("seed={seed!r} cannot work: it is a whole number.").format(seed=seed),
-            next_step=tr("Write seed=0."),
-        )
-    return seed % (1 << 63)
-
-
 @dataclass(eq=False)
 class _Row:
     """A prompt on its way to an answer."""
@@ -337,9 +330,6 @@ class _Row:
     new: list[int] = field(default_factory=list)
 
 
-_Ended = tuple[_Row, str, int, Reason]
-
-
 class GenAIRun:
     """One request to one engine.
 
@@ -350,22 +340,19 @@ class GenAIRun:
     """
 
     def __init__(
-        self, engine: GenAIEngine, request: Request, defaults: Mapping[str, Any] | None = None
+        self, engine: GenAIEngine, request: GenerationRequest, defaults: Mapping[str, Any]
     ) -> None:
         self._engine = engine
         self.request = request
-        self._options = merged(defaults or {}, request.options)
+        self._options = merged(defaults, request.options)
         check_options(self._options)
         self._config = engine.generation_config(self._options)
-        stop = request.stop + checked_stop(self._options.get("stop_strings"))
+        stop = request.stop + checked_stop(self._options.get("stop_strings")) + engine.stop_strings
         special = engine.special_tokens if stop else {}
-        self._ends = Ends(
-            StopStrings(dict.fromkeys(stop)),
-            frozenset(special[string] for string in stop if string in special),
-            frozenset(self._config.stop_token_ids),
-        )
-        self._seed = _checked_seed(self._options.get("seed"))
-        self._answers: dict[int, Answer] = {}
+        self._ends = Ends.of(stop, special, self._config.stop_token_ids)
+        seed = self._options.get("seed")
+        self._seed = secrets.randbelow(_UNLIMITED) if seed is None else seed % (1 << 63)
+        self.collected = AnswerCollector(request)
         self.report: BatchReport | None = None
 
     # --- the prompts --------------------------------------------------------------------------
@@ -376,9 +363,10 @@ class GenAIRun:
         return [_Row(index, self._checked(ids)) for index, ids in enumerate(encoded)]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        engine = self._engine
+        model = self._engine
+        first, known = model.first_token, model.vocabulary
         return checked_tokens(
-            ids, first=engine.first_token, limit=self._limit, context=engine.context
+            ids, first=first, limit=self._limit, context=model.context, vocabulary=known
         )
 
     @property
@@ -420,20 +408,18 @@ class GenAIRun:
     def _follows(self) -> bool:
         return self._is_single and (bool(self._ends.strings) or self.request.emit is not None)
 
-    def answers(self) -> list[Answer]:
+    def answers(self) -> list[GeneratedAnswer]:
         """Answer all prompts of the request, in their order."""
         rows = self.tokenize()
         configs = [self._row_config(row) for row in rows]
-        start = time.perf_counter()
         try:
             if self._streams(rows):
                 self._stream(rows[0], configs[0])
             else:
                 self._batch(rows, configs)
         finally:
-            self.report = self._reported(time.perf_counter() - start)
-        nothing = Answer("", 0, 0, 0.0, "stop")  # stopped before its turn: nobody will read it
-        return [self._answers.get(row.index, nothing) for row in rows]
+            self.report = self.collected.report(engine="continuous")
+        return self.collected.in_order()
 
     def _streams(self, rows: list[_Row]) -> bool:
         """Whether a single answer is left to the engine.
@@ -443,25 +429,14 @@ class GenAIRun:
         elsewhere = threading.current_thread() is not threading.main_thread()
         return len(rows) == 1 and self._is_single and elsewhere
 
-    def _reported(self, seconds: float) -> BatchReport:
-        answers = self._answers.values()
-        return BatchReport(
-            prompts=len(self.request.prompts),
-            requested=self.request.batch_size,
-            engine="continuous",
-            seconds=seconds,
-            input_tokens=sum(answer.input_tokens for answer in answers),
-            output_tokens=sum(answer.output_tokens for answer in answers),
-        )
-
     def _stream(self, row: _Row, config: Any) -> None:
         self._begin(row, follow=True)
 
-        def take(tokens: list[int]) -> bool:
-            self._take(row, tokens)
+        def going_on(tokens: list[int]) -> bool:
+            self._grow([row], [tokens])
             return not self._has_ended(row) and is_wanted(self.request.stopped)
 
-        self._engine.stream(row.ids, config, take)
+        self._engine.stream(row.ids, config, going_on)
         self._finish([row])
 
     def _batch(self, rows: list[_Row], configs: list[Any]) -> None:
@@ -495,7 +470,7 @@ class GenAIRun:
         self._engine.pipeline.step()
         if self._follows:
             growing = [row for row in rows if row.handle.can_read()]
-            self._take_all(growing, [_read(row.handle) for row in growing])
+            self._grow(growing, [_read(row.handle) for row in growing])
         done = []
         for row in rows:
             if self._engine.is_finished(row.handle):
@@ -506,15 +481,10 @@ class GenAIRun:
                 done.append(row)
         return done
 
-    def _take(self, row: _Row, tokens: list[int]) -> None:
-        self._take_all([row], [tokens])
-
-    def _take_all(self, rows: list[_Row], tokens: list[list[int]]) -> None:
-        """Give rows their new tokens, decoded together."""
+    def _grow(self, rows: list[_Row], tokens: list[list[int]]) -> None:
         growing = [row.growing for row in rows if row.growing is not None]
-        windows = [each.push(new) for each, new in zip(growing, tokens, strict=True)]
-        for each, text in zip(growing, self._engine.decode(windows), strict=True):
-            self._emit(each.take(text))
+        for text in grow_together(growing, tokens, self._engine.decode):
+            self.request.show(text)
 
     def _has_ended(self, row: _Row) -> bool:
         return row.growing is not None and bool(row.growing.reason)
@@ -522,37 +492,22 @@ class GenAIRun:
     def _finish(self, rows: list[_Row]) -> None:
         """Keep the answers of rows that are done."""
         now = time.perf_counter()
-        ended = [self._followed(row) for row in rows if row.growing is not None]
-        ended += self._cut([row for row in rows if row.growing is None])
-        for row, text, count, reason in ended:
-            seconds = now - row.start
-            self._answers[row.index] = Answer(
-                text, len(row.ids), count, seconds, reason or "length"
-            )
+        for row, ended in zip(rows, self._ended(rows), strict=True):
+            self.collected.keep(row.index, row.ids, ended, now - row.start)
         if rows:
             self.request.advance(len(rows))
 
-    def _followed(self, row: _Row) -> _Ended:
-        assert row.growing is not None  # noqa: S101 - for mypy
-        self._emit(row.growing.finish())
-        return row, row.growing.text, row.growing.count, row.growing.reason
-
-    def _cut(self, rows: list[_Row]) -> list[_Ended]:
-        """Text, count and reason of rows that nobody followed as they grew."""
-        firsts = [self._ends.first(row.new) for row in rows]
-        before = [row.ids[-CONTEXT:] for row in rows]
-        new = [b + row.new[:n] for b, row, (n, _) in zip(before, rows, firsts, strict=True)]
-        heads, wholes = self._engine.decode(before), self._engine.decode(new)
-        ended: list[_Ended] = []
-        for row, head, whole, (count, reason) in zip(rows, heads, wholes, firsts, strict=True):
-            text, stopped = self._ends.cut(whole[len(head) :])
-            self._emit(text)
-            ended.append((row, text, count, "stop" if stopped else reason))
-        return ended
-
-    def _emit(self, text: str) -> None:
-        if text and self.request.emit is not None:
-            self.request.emit(text)
+    def _ended(self, rows: list[_Row]) -> list[EndedAnswer]:
+        """The answers of rows that are done; all were followed as they grew, or none was."""
+        if followed := [row.growing for row in rows if row.growing is not None]:
+            for growing in followed:
+                self.request.show(growing.finish())
+            return [growing.ended for growing in followed]
+        ids, new = [row.ids for row in rows], [row.new for row in rows]
+        answers = ended_answers(ids, new, self._engine.decode, self._ends)
+        for answer in answers:
+            self.request.show(answer.text)
+        return answers
 
 
 def _read(handle: Any) -> list[int]:

@@ -7,48 +7,40 @@ says what the export was made from; folders that `optimum-cli` wrote have none a
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from local_pipelines import _checkpoint
 from local_pipelines._columns import align
+from local_pipelines._export_manifest import (
+    MANIFEST,
+    TOOLS,
+    Manifest,
+    read_manifest,
+    tool_versions,
+)
+from local_pipelines._file_sums import changed_file, json_object
 from local_pipelines._grammar import gigabytes
 from local_pipelines._messages import tr
 from local_pipelines.errors import ExportError
 
-__all__ = [
-    "MANIFEST",
-    "Export",
-    "ExportError",
-    "describe_source",
-    "is_same_source",
-    "read_export",
-    "read_manifest",
-    "tool_versions",
-    "write_manifest",
-]
+__all__ = ["Export", "read_export"]
 
-MANIFEST = "local_pipelines_export.json"
 _MODEL = ("openvino_model.xml", "openvino_model.bin")
 _TOKENIZER = tuple(
     f"openvino_{name}.{end}" for name in ("tokenizer", "detokenizer") for end in ("xml", "bin")
 )
 # OpenVINO still reads version 10, of 2020; every release since 2022 writes 11.
 _READABLE_IR = {"10", "11"}
-_TOOLS = ("openvino", "openvino-tokenizers", "optimum-intel", "nncf", "transformers", "torch")
-_SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
+_NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -155,6 +147,19 @@ def read_export(folder: str | os.PathLike[str]) -> Export:
             else "",
             tr("Make it with export_openvino(model_id, folder), or correct the path."),
         )
+    try:
+        return _read(folder)
+    except OSError as error:
+        if isinstance(error, ExportError):
+            raise
+        raise ExportError(
+            tr("{folder} cannot be read.").format(folder=folder),
+            f"{error.strerror or error}.",
+            tr("Copy it to a folder of yours, or export the model again."),
+        ) from error
+
+
+def _read(folder: Path) -> Export:
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
     found = _from_xml(folder) if manifest is None else _from_manifest(manifest)
@@ -169,38 +174,9 @@ def read_export(folder: str | os.PathLike[str]) -> Export:
     )
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What the export says about itself; None if it says nothing that can be understood."""
-    with suppress(OSError, ValueError):
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if isinstance(manifest, dict) and manifest.get("manifest") == 1:
-            return manifest
-    return None
-
-
-def write_manifest(folder: Path, **facts: Any) -> None:
-    """Write down what an export was made from; the last thing before it is given its name."""
-    files = {
-        file.relative_to(folder).as_posix(): file.stat().st_size
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-    manifest = {"manifest": 1, **facts, "versions": tool_versions(), "files": files}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-
-
-def tool_versions() -> dict[str, str]:
-    """The versions of what takes part in an export, as far as it is installed."""
-    versions = {}
-    for name in _TOOLS:
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
-
-
-def _check_files(folder: Path, manifest: dict[str, Any] | None) -> None:
-    sizes: dict[str, int] = (manifest or {}).get("files", {})
-    for name in (*_MODEL, "config.json", *sizes):
+def _check_files(folder: Path, manifest: Manifest | None) -> None:
+    files = {} if manifest is None else manifest.files
+    for name in (*_MODEL, "config.json", *files):
         if not (folder / name).is_file():
             raise ExportError(
                 tr("{folder} lacks the file {name}.").format(folder=folder, name=name),
@@ -209,28 +185,32 @@ def _check_files(folder: Path, manifest: dict[str, Any] | None) -> None:
                 else tr("A folder that OpenVINO loads holds openvino_model.xml."),
                 tr("Copy it again, or delete the folder and export the model again."),
             )
-    for name, size in sizes.items():
-        if name in _MODEL and (folder / name).stat().st_size != size:
-            raise _is_cut_off(folder, name)
+    if manifest is not None and (changed := changed_file(folder, files)) is not None:
+        cut = (folder / changed).stat().st_size != files[changed].size
+        raise _is_cut_off(folder / changed) if cut else _is_overwritten(folder / changed)
 
 
-def _is_cut_off(folder: Path, name: str) -> ExportError:
+def _is_cut_off(file: Path) -> ExportError:
     return ExportError(
-        tr("{file} has not the size it had when it was exported.").format(file=folder / name),
+        tr("{file} has not the size it had when it was exported.").format(file=file),
         tr("It was probably copied only in part, or something has written over it."),
         tr("Copy it again, or delete the folder and export the model again."),
     )
 
 
-def _from_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
-    source = manifest.get("source", {})
-    return {
-        "weight_format": manifest.get("weight_format", ""),
-        "group_size": manifest.get("group_size"),
-        "model": source.get("model", ""),
-        "revision": source.get("revision", ""),
-        "versions": manifest.get("versions", {}),
-    }
+def _is_overwritten(file: Path) -> ExportError:
+    return ExportError(
+        tr("{file} does not hold what was exported.").format(file=file),
+        tr("It was damaged on its way, or something has written over it."),
+        tr(
+            "Export the model again; if you changed the file yourself, delete {manifest} beside it."
+        ).format(manifest=MANIFEST),
+    )
+
+
+def _from_manifest(found: Manifest) -> dict[str, Any]:
+    names = ("weight_format", "group_size", "model", "revision", "versions")
+    return {name: getattr(found, name) for name in names}
 
 
 def _from_xml(folder: Path) -> dict[str, Any]:
@@ -238,18 +218,18 @@ def _from_xml(folder: Path) -> dict[str, Any]:
     text = (folder / _MODEL[0]).read_text(encoding="utf-8", errors="replace")
     sizes: Counter[str] = Counter()
     end = 0
-    constant = r'<data element_type="(\w+)" shape="[^"]*" offset="(\d+)" size="(\d+)"'
+    constant = r'<data element_type="(\w+)" shape="[^"]*" offset="(\d{1,18})" size="(\d{1,18})"'
     for kind, offset, size in re.findall(constant, text):
         sizes[kind] += int(size)
         end = max(end, int(offset) + int(size))
     if end > (folder / _MODEL[1]).stat().st_size:
-        raise _is_cut_off(folder, _MODEL[1])
+        raise _is_cut_off(folder / _MODEL[1])
     notes = text[text.rfind("<rt_info>") :]
     group = _note(notes, "group_size")
     weight_format = _format(sizes)
     return {
         "weight_format": weight_format,
-        "group_size": int(group) if weight_format == "int4" and group else None,
+        "group_size": int(group) if weight_format == "int4" and _NUMBER.fullmatch(group) else None,
         "versions": dict(_noted_versions(notes)),
     }
 
@@ -264,7 +244,7 @@ def _format(sizes: Counter[str]) -> str:
 
 
 def _noted_versions(notes: str) -> Iterator[tuple[str, str]]:
-    for name in _TOOLS:
+    for name in TOOLS:
         noted = {"openvino": "Runtime", "torch": "pytorch"}.get(name, name.replace("-", "_"))
         if value := _note(notes, f"{noted}_version"):
             yield name, value.split("-")[0]
@@ -297,7 +277,7 @@ def _check_readable(folder: Path, made_with: str) -> None:
             ).format(folder=folder, version=match[1]),
             next_step=tr("Delete the folder and export the model again."),
         )
-    here = tool_versions().get("openvino", "")
+    here = tool_versions(["openvino"]).get("openvino", "")
     if _is_newer(made_with, here):
         raise ExportError(
             tr(
@@ -321,66 +301,4 @@ def _is_newer(made_with: str, here: str) -> bool:
 def _has_chat_template(folder: Path) -> bool:
     if (folder / "chat_template.jinja").is_file():
         return True
-    with suppress(OSError, ValueError, AttributeError):
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        return bool(config.get("chat_template"))
-    return False
-
-
-# --- which model is it? ------------------------------------------------------------------------
-
-
-def describe_source(folder: Path, *, model: str, revision: str = "") -> dict[str, Any]:
-    """Say which model lies in a folder, so that it can be recognised later.
-
-    Args:
-        folder: Where its files lie.
-        model: "pocket", an id of the Hub, or a folder's name.
-        revision: The commit on the Hub, which says it all; without one the files are hashed.
-    """
-    if revision:
-        return {"model": model, "revision": revision}
-    return {
-        "model": model,
-        "files": {
-            file.name: {
-                "size": file.stat().st_size,
-                "mtime_ns": file.stat().st_mtime_ns,
-                "sha256": _sha256(file),
-            }
-            for file in _source_files(folder)
-        },
-    }
-
-
-def is_same_source(source: dict[str, Any], folder: Path) -> bool:
-    """Say whether a folder holds the files of that description.
-
-    A file of the same size and time is taken for the same, as rsync and make do; a copied one has
-    another time and is hashed.
-    """
-    files = _source_files(folder)
-    known = source.get("files", {})
-    return {file.name for file in files} == set(known) and all(
-        _is_same_file(file, known[file.name]) for file in files
-    )
-
-
-def _is_same_file(file: Path, known: dict[str, Any]) -> bool:
-    now = file.stat()
-    if now.st_size != known["size"]:
-        return False
-    return bool(now.st_mtime_ns == known["mtime_ns"] or _sha256(file) == known["sha256"])
-
-
-def _source_files(folder: Path) -> list[Path]:
-    """The files that decide what a model answers: weights, configuration and tokenizer."""
-    small: Iterable[Path] = (
-        file for file in folder.iterdir() if file.is_file() and _SMALL_FILE.fullmatch(file.name)
-    )
-    return sorted({*small, *_checkpoint.weight_files(folder)})
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return bool(json_object(folder / "tokenizer_config.json").get("chat_template"))

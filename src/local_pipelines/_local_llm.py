@@ -6,13 +6,14 @@ the object whose calls have to queue (`_engine`), and its chat template with a w
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
-from contextlib import aclosing, closing, nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from contextlib import aclosing, closing, contextmanager, nullcontext
+from dataclasses import replace
+from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models.base import LanguageModelInput
@@ -23,7 +24,8 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from pydantic import PrivateAttr
 
-from local_pipelines._batch_report import BatchReport
+from local_pipelines._batch_report import BatchReport, Interrupted
+from local_pipelines._checks import whole_number
 from local_pipelines._messages import tr
 from local_pipelines._options import (
     GENERATION_OPTIONS,
@@ -32,72 +34,14 @@ from local_pipelines._options import (
     unknown_option,
 )
 from local_pipelines._progress import progress_bar
+from local_pipelines._request import GeneratedAnswer, GenerationRequest, tokens_per_second
 from local_pipelines._stopping import checked_stop
 from local_pipelines._turns import Emit, Finished, Turns, turns_of
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines.errors import EngineError, LocalPipelinesError, ParameterError
 
-__all__ = ["Answer", "LocalLLM", "Request", "checked_size", "refuse_bytes"]
+__all__ = ["LocalLLM", "checked_size", "refuse_bytes"]
 
-FinishReason = Literal["stop", "length", "eos"]
 _CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One answer and what it cost.
-
-    Args:
-        text: The new text, without the prompt and without the stop string.
-        input_tokens: Tokens of the prompt.
-        output_tokens: Tokens generated, the last one included even if no text shows it.
-        seconds: How long the generation took; the same for all answers of one batch.
-        finish_reason: "stop" a stop string, "length" the limit, "eos" the model's own end.
-    """
-
-    text: str
-    input_tokens: int
-    output_tokens: int
-    seconds: float
-    finish_reason: FinishReason
-
-    def info(self) -> dict[str, Any]:
-        """What LangChain keeps as `generation_info`."""
-        return {
-            "finish_reason": self.finish_reason,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "total_tokens": self.input_tokens + self.output_tokens,
-            "seconds": self.seconds,
-            "tokens_per_second": _rate(self.output_tokens, self.seconds),
-        }
-
-
-@dataclass(kw_only=True)
-class Request:
-    """What an engine is asked to do.
-
-    Args:
-        prompts: The texts to go on from.
-        stop: Strings to stop at, already checked.
-        options: Generation options by transformers' names, already checked.
-        batch_size: How many prompts to run at a time.
-        templated: The prompts come out of a chat template: no special tokens are to be added.
-        echo: Answers begin with their prompt; None leaves it to the engine's configuration.
-        emit: Takes the text of the only prompt as it comes, if it is to be streamed.
-        stopped: Set when nobody waits for the answers any more.
-        advance: Is told how many more prompts are done.
-    """
-
-    prompts: list[str]
-    stop: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    batch_size: int = 1
-    templated: bool = False
-    echo: bool | None = None
-    progress: bool = False
-    emit: Emit | None = None
-    stopped: threading.Event = field(default_factory=threading.Event)
-    advance: Callable[[int], object] = lambda _: None
 
 
 class LocalLLM(BaseLLM):
@@ -118,6 +62,12 @@ class LocalLLM(BaseLLM):
     weight_format: str = ""
 
     _last_batch: BatchReport | None = PrivateAttr(default=None)
+    _process: int = PrivateAttr(default_factory=os.getpid)
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Belong to the process that has unpickled it."""
+        super().__setstate__(state)
+        self._process = os.getpid()
 
     @property
     def last_batch(self) -> BatchReport | None:
@@ -127,7 +77,7 @@ class LocalLLM(BaseLLM):
     # --- what an engine gives ---------------------------------------------------------------
 
     @abstractmethod
-    def _answer(self, request: Request) -> list[Answer]:
+    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         """Answer all prompts of a request, in their order."""
 
     @abstractmethod
@@ -161,13 +111,13 @@ class LocalLLM(BaseLLM):
             kwargs: More variables for the template, such as `tools`.
         """
 
-    def _echoes(self, request: Request) -> bool:
+    def _echoes(self, request: GenerationRequest) -> bool:
         """Whether answers begin with the prompt."""
         return bool(request.echo)
 
     # --- answers, as engines and chat models use them ---------------------------------------
 
-    def answers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[Answer]:
+    def answers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[GeneratedAnswer]:
         """Answer prompts, in their order.
 
         Args:
@@ -183,7 +133,9 @@ class LocalLLM(BaseLLM):
         with self._turns().held():
             return self._run(request)
 
-    async def aanswers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[Answer]:
+    async def aanswers(
+        self, prompts: list[str], stop: Any = None, **kwargs: Any
+    ) -> list[GeneratedAnswer]:
         """Do the same without blocking the event loop; cancelling the task ends it."""
         request = self._request(prompts, stop, kwargs)
         async with aclosing(self._turns().astream(self._job(request))) as events:
@@ -194,7 +146,7 @@ class LocalLLM(BaseLLM):
 
     def pieces(
         self, prompt: str, stop: Any = None, **kwargs: Any
-    ) -> Generator[str | Answer, None, None]:
+    ) -> Generator[str | GeneratedAnswer, None, None]:
         """Give the text of an answer as it comes, and the whole answer at the end.
 
         Closing the iterator ends the generation.
@@ -206,15 +158,17 @@ class LocalLLM(BaseLLM):
 
     async def apieces(
         self, prompt: str, stop: Any = None, **kwargs: Any
-    ) -> AsyncGenerator[str | Answer, None]:
+    ) -> AsyncGenerator[str | GeneratedAnswer, None]:
         """Do the same without blocking the event loop."""
         request = self._request([prompt], stop, kwargs, streamed=True)
         async with aclosing(self._turns().astream(self._job(request))) as events:
             async for event in events:
                 yield event.value[0] if isinstance(event, Finished) else event
 
-    def _job(self, request: Request) -> Callable[[Emit, threading.Event], list[Answer]]:
-        def job(emit: Emit, stopped: threading.Event) -> list[Answer]:
+    def _job(
+        self, request: GenerationRequest
+    ) -> Callable[[Emit, threading.Event], list[GeneratedAnswer]]:
+        def job(emit: Emit, stopped: threading.Event) -> list[GeneratedAnswer]:
             request.stopped = stopped
             if request.emit is not None:
                 request.emit = emit
@@ -222,18 +176,45 @@ class LocalLLM(BaseLLM):
 
         return job
 
-    def _run(self, request: Request) -> list[Answer]:
+    def _run(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         echo = self._echoes(request)
-        if echo and request.emit and request.prompts[0]:
-            request.emit(request.prompts[0])
+        if echo:
+            request.show("".join(request.prompts[:1]))
         with _progress_bar(request) as bar:
             request.advance = bar.update if bar else request.advance
-            answers = self._answer(request)
+            with self._explained_interrupt(request):
+                answers = self._answer(request)
         return answers if not echo else _with_prompts(request.prompts, answers)
+
+    @contextmanager
+    def _explained_interrupt(self, request: GenerationRequest) -> Iterator[None]:
+        """Say, when somebody stops a batch, where the answers are that there are."""
+        before = self._last_batch
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            report = self._last_batch
+            if report is None or report is before or len(request.prompts) == 1:
+                raise
+            raise Interrupted(
+                tr(
+                    "Stopped: {done} of {total} prompts have an answer, in last_batch.answers. "
+                    "answer_file keeps answers in a file as they come, and goes on after a stop."
+                ).format(done=report.answered, total=report.prompts)
+            ) from error
+
+    def _check_process(self) -> None:
+        if self._process != os.getpid():
+            raise EngineError(
+                tr("This model was loaded in another process."),
+                tr("A forked process has none of its threads, and would wait for them for ever."),
+                tr('Load it here, or begin with multiprocessing.set_start_method("spawn").'),
+            )
 
     def _request(
         self, prompts: list[str], stop: Any, kwargs: dict[str, Any], *, streamed: bool = False
-    ) -> Request:
+    ) -> GenerationRequest:
+        self._check_process()
         options = dict(kwargs.get("pipeline_kwargs") or {})
         options |= {name: value for name, value in kwargs.items() if name not in _CALL_OPTIONS}
         for name in sorted(set(kwargs) - _CALL_OPTIONS - GENERATION_OPTIONS):
@@ -243,7 +224,7 @@ class LocalLLM(BaseLLM):
         templated = bool(kwargs.get("templated"))
         for prompt in prompts:
             _check_text(prompt)
-        return Request(
+        return GenerationRequest(
             prompts=prompts,
             stop=strings,
             options=options,
@@ -355,19 +336,10 @@ class LocalLLM(BaseLLM):
                 prompt that cannot be answered does not keep the others from being answered.
             kwargs: What `invoke` takes.
         """
-        if not return_exceptions:
-            return super().batch(inputs, config, **kwargs)
-        configs = get_config_list(config, len(inputs))
         outputs: dict[int, str] = {}
-        for group in self._groups(inputs, kwargs):
-            some = super().batch(
-                [inputs[i] for i in group],
-                [configs[i] for i in group],
-                return_exceptions=True,
-                **kwargs,
-            )
-            outputs.update(zip(group, some, strict=True))
-        return [outputs[i] for i in range(len(inputs))]
+        for places, arguments in self._plan(inputs, config, return_exceptions, kwargs):
+            outputs.update(zip(places, super().batch(**arguments), strict=True))
+        return [outputs[place] for place in range(len(inputs))]
 
     async def abatch(
         self,
@@ -378,45 +350,69 @@ class LocalLLM(BaseLLM):
         **kwargs: Any,
     ) -> list[str]:
         """Do the same without blocking the event loop."""
-        if not return_exceptions:
-            return await super().abatch(inputs, config, **kwargs)
-        configs = get_config_list(config, len(inputs))
         outputs: dict[int, str] = {}
-        for group in self._groups(inputs, kwargs):
-            some = await super().abatch(
-                [inputs[i] for i in group],
-                [configs[i] for i in group],
-                return_exceptions=True,
-                **kwargs,
+        for places, arguments in self._plan(inputs, config, return_exceptions, kwargs):
+            outputs.update(zip(places, await super().abatch(**arguments), strict=True))
+        return [outputs[place] for place in range(len(inputs))]
+
+    def _plan(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None,
+        return_exceptions: bool,
+        kwargs: dict[str, Any],
+    ) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """The calls that a batch is made of: the places of their prompts, and their arguments.
+
+        LangChain would make a call of its own for every `max_concurrency` prompts. Here it limits
+        the rows of a batch, so that one call has all answers, also when it is stopped.
+        """
+        configs = get_config_list(config, len(inputs))
+        most = configs[0].get("max_concurrency") if configs else None
+        if most is not None:
+            size = kwargs.get("batch_size")
+            size = checked_size(self.batch_size if size is None else size)
+            kwargs = {**kwargs, "batch_size": min(size, whole_number("max_concurrency", most))}
+        places = self._groups(inputs, kwargs) if return_exceptions else [list(range(len(inputs)))]
+        for group in places:
+            yield (
+                group,
+                {
+                    "inputs": [inputs[place] for place in group],
+                    "config": [{**configs[place], "max_concurrency": None} for place in group],
+                    "return_exceptions": return_exceptions,
+                    **kwargs,
+                },
             )
-            outputs.update(zip(group, some, strict=True))
-        return [outputs[i] for i in range(len(inputs))]
 
     def _groups(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> list[list[int]]:
         """The inputs that can be answered together, then each of the others alone."""
-        good: list[int] = []
-        bad: list[list[int]] = []
-        for index, each in enumerate(inputs):
-            try:
-                prompt = self._convert_input(each).to_string()
+        places = list(range(len(inputs)))
+        if self._is_answerable(inputs, kwargs):  # tokenized once, not one by one
+            return [places]
+        good = [place for place in places if self._is_answerable([inputs[place]], kwargs)]
+        return [good] * bool(good) + [[place] for place in sorted({*places} - {*good})]
+
+    def _is_answerable(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> bool:
+        try:
+            prompts = [self._convert_input(each).to_string() for each in inputs]
+            for prompt in prompts:
                 _check_text(prompt)
-                self._check_prompts([prompt], templated=bool(kwargs.get("templated")))
-            except (LocalPipelinesError, ValueError):
-                bad.append([index])
-            else:
-                good.append(index)
-        return ([good] if good else []) + bad
+            self._check_prompts(prompts, templated=bool(kwargs.get("templated")))
+        except (LocalPipelinesError, ValueError):
+            return False
+        return True
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         refuse_bytes(model_input)
         return super()._convert_input(model_input)
 
-    def _chunk(self, piece: str | Answer) -> GenerationChunk:
+    def _chunk(self, piece: str | GeneratedAnswer) -> GenerationChunk:
         if isinstance(piece, str):
             return GenerationChunk(text=piece)
         return GenerationChunk(text="", generation_info=piece.info())
 
-    def _result(self, answers: list[Answer], start: float) -> LLMResult:
+    def _result(self, answers: list[GeneratedAnswer], start: float) -> LLMResult:
         seconds = time.perf_counter() - start
         read = sum(answer.input_tokens for answer in answers)
         written = sum(answer.output_tokens for answer in answers)
@@ -425,7 +421,7 @@ class LocalLLM(BaseLLM):
             "output_tokens": written,
             "total_tokens": read + written,
             "seconds": seconds,
-            "tokens_per_second": _rate(written, seconds),
+            "tokens_per_second": tokens_per_second(written, seconds),
         }
         return LLMResult(
             generations=[[Generation(text=a.text, generation_info=a.info())] for a in answers],
@@ -464,25 +460,14 @@ def _check_text(prompt: object) -> None:
 
 def checked_size(size: object) -> int:
     """Give a batch size that can work, or raise ParameterError."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ParameterError(
-            tr("batch_size={size!r} cannot work: it is a whole number from 1 upward.").format(
-                size=size
-            ),
-            next_step=tr("Write batch_size=8."),
-        )
-    return size
+    return whole_number("batch_size", size, example=8)
 
 
-def _with_prompts(prompts: list[str], answers: list[Answer]) -> list[Answer]:
+def _with_prompts(prompts: list[str], answers: list[GeneratedAnswer]) -> list[GeneratedAnswer]:
     return [replace(a, text=prompt + a.text) for prompt, a in zip(prompts, answers, strict=True)]
 
 
-def _rate(tokens: int, seconds: float) -> float:
-    return tokens / seconds if seconds > 0 else 0.0
-
-
-def _progress_bar(request: Request) -> Any:
+def _progress_bar(request: GenerationRequest) -> Any:
     if not request.progress:
         return nullcontext()
     return progress_bar(len(request.prompts), "prompt")

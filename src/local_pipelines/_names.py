@@ -12,6 +12,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
+from local_pipelines._access import no_such_revision
 from local_pipelines._catalogue import catalogue, is_pocket, pocket_folder
 from local_pipelines._checkpoint import Shape, Tensor, Weights
 from local_pipelines._grammar import nearest
@@ -23,7 +24,7 @@ __all__ = [
     "Model",
     "ModelName",
     "cached_folder",
-    "cached_weights",
+    "cached_model",
     "did_you_mean",
     "is_hub_id",
     "locate",
@@ -31,6 +32,8 @@ __all__ = [
 
 # The few old ids without an owner that generate text; the Hub still redirects them.
 _OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_NO_REVISION = re.compile(r"^[/.-]|\.\.|[\s\\:?*~^\[\x00-\x1f\x7f]")  # as in git
 LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder with a model in it.")
 
 
@@ -63,11 +66,16 @@ class Model:
         return self.folder.name
 
     @cached_property
+    def place(self) -> Path | None:
+        """The folder it lies in, that of the cache included; None if it is not here whole."""
+        if self.folder is not None or self.hub_id is None:
+            return self.folder
+        return cached_model(self.hub_id)
+
+    @cached_property
     def files(self) -> list[Path]:
         """The weight files that are here; none of a model that is to be downloaded."""
-        if self.folder is not None:
-            return _checkpoint.weight_files(self.folder)
-        return (cached_weights(self.hub_id) if self.hub_id else None) or []
+        return [] if self.place is None else _checkpoint.weight_files(self.place)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -78,11 +86,6 @@ class Model:
     def weights(self) -> Weights:
         """How much there is to load."""
         return _checkpoint.weigh(self.files, self.tensors)
-
-    @property
-    def place(self) -> Path | None:
-        """The folder it lies in, that of the cache included; None if it is not here whole."""
-        return self.folder or (self.files[0].parent if self.files else None)
 
     @property
     def shape(self) -> Shape:
@@ -251,22 +254,26 @@ def _nearest_id(model: str) -> str | None:
 # --- the cache ---------------------------------------------------------------------------------
 
 
-def cached_weights(hub_id: str) -> list[Path] | None:
-    """The weight files of a model in the cache; None unless all that loading needs is there."""
-    folder = cached_folder(hub_id)
-    if folder is None:
-        return None
-    tokenizer = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
-    if not any((folder / name).is_file() for name in tokenizer):
+def cached_model(hub_id: str, revision: str | None = None) -> Path | None:
+    """Where the cache has a model that was downloaded whole.
+
+    Raises:
+        ModelError: The revision cannot be one.
+    """
+    if revision and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
+        raise no_such_revision(hub_id)  # it becomes a file's name in the cache
+    folder = cached_folder(hub_id, revision)
+    if folder is None or not any((folder / name).is_file() for name in _TOKENIZER):
         return None
     with suppress(ModelError):
-        return _checkpoint.weight_files(folder, pickled=True)
+        _checkpoint.weight_files(folder)
+        return folder
     return None
 
 
-def cached_folder(hub_id: str) -> Path | None:
+def cached_folder(hub_id: str, revision: str | None = None) -> Path | None:
     """Where the cache has the newest known version of a model, whole or in part."""
     from huggingface_hub import try_to_load_from_cache
 
-    config = try_to_load_from_cache(hub_id, "config.json")
+    config = try_to_load_from_cache(hub_id, "config.json", revision=revision)
     return Path(config).parent if isinstance(config, str) else None

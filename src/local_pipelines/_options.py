@@ -5,9 +5,10 @@ Libraries accept some of these silently, ignore others, and fail on the rest min
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from local_pipelines._checks import is_finite, whole_number
 from local_pipelines._grammar import listed, nearest
 from local_pipelines._messages import tr
 from local_pipelines.errors import CredentialError, ParameterError
@@ -21,6 +22,7 @@ __all__ = [
     "check_no_token",
     "merged",
     "unknown_option",
+    "with_sampling",
 ]
 
 SAMPLING_OPTIONS = frozenset(
@@ -62,16 +64,26 @@ GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
     }
 )
 _MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
+_MOST_BEAMS = 256  # each is a row of the batch: thousands compute for hours, or end the process
 BACKENDS = ("auto", "torch", "openvino", "genai")  # what `backend` of `load_llm` may be
-_LOWEST = {  # of the options that are whole numbers
-    "max_length": 1,
-    "max_new_tokens": 1,
-    "min_length": 0,
-    "min_new_tokens": 0,
-    "no_repeat_ngram_size": 0,
-    "num_beams": 1,
-    "top_k": 0,
+_COUNTS: dict[str, tuple[int, int | None, int]] = {  # whole numbers: lowest, highest, an example
+    "max_length": (1, None, 64),
+    "max_new_tokens": (1, None, 64),
+    "min_length": (0, None, 0),
+    "min_new_tokens": (0, None, 0),
+    "no_repeat_ngram_size": (0, None, 3),
+    "num_beam_groups": (1, _MOST_BEAMS, 1),
+    "num_beams": (1, _MOST_BEAMS, 4),
+    "num_return_sequences": (1, _MOST_BEAMS, 1),
+    "top_k": (0, None, 50),
 }
+_NUMBERS = (SAMPLING_OPTIONS - _COUNTS.keys() - {"temperature"}) | {
+    "diversity_penalty",
+    "length_penalty",
+    "max_time",
+    "repetition_penalty",
+}
+_LENGTHS = frozenset({"max_length", "max_new_tokens"})
 _TOKEN_NAMES = frozenset(
     {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
 )
@@ -139,12 +151,16 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
     check_no_token(options)
     _check_length(options)
     _check_counts(options)
+    _check_numbers(options)
+    _check_kinds(options)
     _check_temperature(options)
     if options.get("do_sample") is False:
         idle = sorted(name for name in SAMPLING_OPTIONS & set(options) if _means(options, name))
         if idle:
             raise ParameterError(
-                tr("{names} would have no effect with do_sample=False.").format(names=listed(idle)),
+                tr("{names} would have no effect with {switch}.").format(
+                    names=listed(idle), switch="do_sample=False"
+                ),
                 tr("Without sampling the model always takes the most probable token."),
                 tr("Write do_sample=True, or leave out what has no effect."),
             )
@@ -168,29 +184,56 @@ def _check_length(options: Mapping[str, Any]) -> None:
 
 
 def _check_counts(options: Mapping[str, Any]) -> None:
-    for name, low in _LOWEST.items():
-        value = options.get(name)
-        whole = isinstance(value, int) and not isinstance(value, bool) and value >= low
-        if value is not None and not whole:
-            form = (
-                tr("{name}={value!r} cannot work: it is a whole number from 1 upward.")
-                if low
-                else tr("{name}={value!r} cannot work: it is a whole number from 0 upward.")
-            )
+    for name, (low, high, example) in _COUNTS.items():
+        if options.get(name) is not None:
+            whole_number(name, options[name], low, high=high, example=example)
+
+
+def _check_numbers(options: Mapping[str, Any]) -> None:
+    for name in sorted(_NUMBERS & options.keys()):
+        value, is_part = options[name], name in SAMPLING_OPTIONS
+        if value is None or (
+            is_finite(value)
+            and (value >= 0 or name == "length_penalty")
+            and (value <= 1 or not is_part)
+        ):
+            continue
+        form = (
+            tr("{name}={value!r} cannot work: it is a number from 0 to 1.")
+            if is_part
+            else tr("{name}={value!r} cannot work.")
+        )
+        raise ParameterError(
+            form.format(name=name, value=value),
+            next_step=tr("Correct the value, or leave it out."),
+        )
+
+
+def _check_kinds(options: Mapping[str, Any]) -> None:
+    for name in ("logits_processor", "stopping_criteria"):
+        if not isinstance(options.get(name), Sequence | None):
             raise ParameterError(
-                form.format(name=name, value=value),
-                next_step=tr("Write {name}=64.").format(name=name)
-                if name in {"max_length", "max_new_tokens"}
-                else tr("Correct the value, or leave it out."),
+                tr("{name}={value!r} is no list.").format(name=name, value=options[name]),
+                next_step=tr("Write {name}=[…].").format(name=name),
             )
+    sampling, seed = options.get("do_sample"), options.get("seed")
+    if not isinstance(sampling, bool | None):
+        raise ParameterError(
+            tr("do_sample={value!r} cannot work: it is True or False.").format(value=sampling),
+            next_step=tr("Write do_sample=True, or leave it out."),
+        )
+    if isinstance(seed, bool) or not isinstance(seed, int | None):
+        raise ParameterError(
+            tr("seed={seed!r} cannot work: it is a whole number.").format(seed=seed),
+            next_step=tr("Write seed=0."),
+        )
 
 
 def _check_temperature(options: Mapping[str, Any]) -> None:
     temperature = options.get("temperature")
     if temperature is None:
         return
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or temperature < 0:
+    if not is_finite(temperature) or temperature < 0:
         raise ParameterError(
             tr("temperature={temperature!r} cannot work: it is a number above 0.").format(
                 temperature=temperature
@@ -208,10 +251,67 @@ def _check_temperature(options: Mapping[str, Any]) -> None:
 
 
 def merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a call over those of the model; a call's limit replaces any limit."""
-    lengths = {"max_length", "max_new_tokens"}
-    drop = lengths if any(options.get(name) is not None for name in lengths) else set()
-    return {name: v for name, v in defaults.items() if name not in drop} | dict(options)
+    """Options of a call over those of the model.
+
+    A call's limit replaces any limit, and a call that switches sampling off does so whatever
+    temperature the model has.
+
+    Raises:
+        ParameterError: The model's own options switch off what the call asks for.
+
+    >>> merged({"max_new_tokens": 64, "temperature": 0.7}, {"max_length": 9, "do_sample": False})
+    {'max_length': 9, 'do_sample': False}
+    """
+    dropped: frozenset[str] = frozenset()
+    if any(options.get(name) is not None for name in _LENGTHS):
+        dropped |= _LENGTHS
+    if _switch(options):
+        dropped |= SAMPLING_OPTIONS | {"do_sample"}
+    kept = {name: value for name, value in defaults.items() if name not in dropped}
+    _check_switched_off(kept, options)
+    return kept | dict(options)
+
+
+def _switch(options: Mapping[str, Any]) -> str:
+    """What switches sampling off; empty if nothing does."""
+    if options.get("do_sample") is False:
+        return "do_sample=False"
+    return "temperature=0" if options.get("temperature") == 0 else ""
+
+
+def _check_switched_off(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    switch = _switch({**defaults, **options})
+    names = SAMPLING_OPTIONS & set(options) | ({"do_sample"} if options.get("do_sample") else set())
+    given = [f"{name}={options[name]!r}" for name in sorted(names) if options[name] is not None]
+    if not switch or not given or _switch(options):
+        return
+    way = "do_sample=True" if switch == "do_sample=False" else "temperature=0.7"
+    raise ParameterError(
+        tr("{names} would have no effect with {switch}.").format(
+            names=listed(given), switch=switch
+        ),
+        tr("{switch} stands among the model's own options (pipeline_kwargs).").format(
+            switch=switch
+        ),
+        tr("Add {option} to the call, or take {switch} away there.").format(
+            option=way, switch=switch
+        ),
+    )
+
+
+def with_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Settle whether to sample: who gives a temperature means to, and 0 means not to.
+
+    >>> with_sampling({"temperature": 0.7}), with_sampling({"temperature": 0, "top_p": 0.9})
+    ({'temperature': 0.7, 'do_sample': True}, {'do_sample': False})
+    """
+    if _switch(options):
+        kept = {name: v for name, v in options.items() if name not in SAMPLING_OPTIONS}
+        return kept | {"do_sample": False}
+    given = any(options.get(name) is not None for name in SAMPLING_OPTIONS)
+    if given and options.get("do_sample") is None:
+        return {**options, "do_sample": True}
+    return dict(options)
 
 
 def unknown_option(name: str, known: frozenset[str]) -> ParameterError:

@@ -11,7 +11,14 @@ from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
-__all__ = ["OV_CONFIGS", "check_ov_config", "last_line", "ov_config"]
+__all__ = [
+    "OV_CONFIGS",
+    "check_genai_device",
+    "check_ov_config",
+    "exact_config",
+    "last_line",
+    "ov_config",
+]
 
 OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -89,6 +96,18 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
         _check_option(core, probe, device, known, name, value)
 
 
+def check_genai_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
+    """Find out before a model is loaded that OpenVINO GenAI cannot use a device or its options."""
+    if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
+        check_ov_config({} if ov_config is None else ov_config, device)
+    if device.partition(".")[0] not in {"CPU", "GPU"}:
+        raise DeviceError(
+            tr("GenAIPipeline does not run on {device}.").format(device=device),
+            tr("Continuous batching is for CPU and GPU."),
+            tr('Write device="CPU", or use openvino_genai.LLMPipeline itself.'),
+        )
+
+
 def _check_option(
     core: Any, probe: Any, device: str, known: Mapping[str, str], name: str, value: Any
 ) -> None:
@@ -148,6 +167,20 @@ def _check_device(core: Any, device: str) -> None:
                 tr("It sees {names}; a GPU or NPU needs its driver.").format(names=", ".join(here)),
                 tr('Write device="{here}".').format(here=here[0]),
             )
+
+
+def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with which weights that nobody has rounded are computed in 32 bits.
+
+    Left to itself, OpenVINO computes in bfloat16 where the processor can, and an export in full
+    width says that it wants 16-bit keys and values. Then answers differ from those of torch. Those
+    of int8 and int4 weights do anyway: they get the speed.
+    """
+    config = dict(ov_config)
+    chosen = {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & config.keys()
+    if device != "CPU" or weight_format in {"int8", "int4"} or chosen:
+        return config
+    return {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"} | config
 
 
 def last_line(error: Exception) -> str:

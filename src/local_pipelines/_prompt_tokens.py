@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from local_pipelines._messages import tr
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import ModelError, ParameterError
+
+__all__ = ["checked_tokens"]
 
 
-def checked_tokens(ids: list[int], *, first: int | None, limit: int, context: int) -> list[int]:
+def checked_tokens(
+    ids: list[int],
+    *,
+    first: int | None,
+    limit: int,
+    context: int,
+    vocabulary: int | None = None,
+) -> list[int]:
     """Return the tokens of a prompt that a model can read; those of an empty one are its first.
 
     Args:
@@ -14,10 +23,23 @@ def checked_tokens(ids: list[int], *, first: int | None, limit: int, context: in
         first: The token with which the model begins a text; None if it has none.
         limit: Tokens of prompt and answer together that the options allow.
         context: Tokens that the model can take.
+        vocabulary: How many different tokens the model knows; None if that is not known.
 
     Raises:
         ParameterError: There is nothing to read, or no room for an answer.
+        ModelError: The tokenizer gives tokens that the model does not know.
+
+    >>> checked_tokens([], first=0, limit=1024, context=1024)
+    [0]
     """
+    if vocabulary is not None and ids and max(ids) >= vocabulary:
+        raise ModelError(
+            tr("The tokenizer gives token {token}, and the model knows {number:,} tokens.").format(
+                token=max(ids), number=vocabulary
+            ),
+            tr("They do not belong together."),
+            tr("Take model and tokenizer from the same folder."),
+        )
     if not ids and first is not None:
         return [first]
     if not ids:

@@ -5,13 +5,13 @@ No engine and no tokenizer is needed here: text goes in, text that is safe to sh
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left
 from collections.abc import Iterable
 
 from local_pipelines._messages import mark, tr
 from local_pipelines.errors import ParameterError
 
-__all__ = ["StopScanner", "StopStrings", "checked_stop"]
+__all__ = ["StopScanner", "checked_stop", "find_stop"]
 
 _STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
 
@@ -50,69 +50,35 @@ def checked_stop(stop: object) -> tuple[str, ...]:
     return strings
 
 
-class StopStrings:
-    """Any number of stop strings as one automaton, so that a character costs one step.
+def find_stop(text: str, stops: Iterable[str]) -> int | None:
+    """Where the stop string begins that is complete first; None if the text has none.
 
-    The method is Aho and Corasick's ("Efficient string matching", CACM 18, 1975). A state stands
-    for the longest end of the text read so far that begins a stop string: its depth is how much
-    of the text has to be held back.
+    Of several that end at one place, the longest counts.
 
-    Args:
-        strings: The stop strings, none of them empty.
+    >>> find_stop("the cat sat", ["sat", "cat s"])
+    4
+    >>> find_stop("the cat", ["dog"]) is None
+    True
     """
-
-    def __init__(self, strings: Iterable[str]) -> None:
-        self.strings = tuple(strings)
-        self.depth = [0]
-        self.match = [0]  # length of the longest stop string that ends in this state, or 0
-        self._next: list[dict[str, int]] = [{}]
-        self._fallback = [0]
-        for string in self.strings:
-            self._add(string)
-        self._link()
-
-    def __bool__(self) -> bool:
-        return bool(self.strings)
-
-    def step(self, state: int, character: str) -> int:
-        """The state after one more character."""
-        while state and character not in self._next[state]:
-            state = self._fallback[state]
-        return self._next[state].get(character, 0)
-
-    def _add(self, string: str) -> None:
-        state = 0
-        for character in string:
-            if character not in self._next[state]:
-                self._next[state][character] = len(self._next)
-                self._next.append({})
-                self.depth.append(self.depth[state] + 1)
-                self.match.append(0)
-                self._fallback.append(0)
-            state = self._next[state][character]
-        self.match[state] = len(string)
-
-    def _link(self) -> None:
-        states = deque(self._next[0].values())
-        while states:
-            state = states.popleft()
-            for character, child in self._next[state].items():
-                self._fallback[child] = self.step(self._fallback[state], character)
-                self.match[child] = self.match[child] or self.match[self._fallback[child]]
-                states.append(child)
+    found = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
+    return min(found)[1] if found else None
 
 
 class StopScanner:
-    """Lets one text pass until the first of the stop strings is complete.
+    r"""Lets one text pass until the first of the stop strings is complete.
 
     Args:
-        stops: What to stop at.
+        stops: The stop strings, none of them empty.
+
+    >>> scanner = StopScanner(["\n\n"])
+    >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped
+    ('one', '\ntwo', '', True)
     """
 
-    def __init__(self, stops: StopStrings) -> None:
+    def __init__(self, stops: Iterable[str]) -> None:
         self.stopped = False
-        self._stops = stops
-        self._state = 0
+        self._stops = sorted(stops)
+        self._longest = max(map(len, self._stops), default=0)
         self._held = ""
 
     def feed(self, text: str) -> str:
@@ -120,17 +86,23 @@ class StopScanner:
         if not self._stops or not text:
             return text
         whole = self._held + text
-        for position, character in enumerate(text, len(self._held) + 1):
-            self._state = self._stops.step(self._state, character)
-            if length := self._stops.match[self._state]:
-                self.stopped = True
-                self._held = ""
-                return whole[: position - length]
-        safe = len(whole) - self._stops.depth[self._state]
-        self._held = whole[safe:]
+        safe = find_stop(whole, self._stops)
+        self.stopped = safe is not None
+        if safe is None:
+            safe = len(whole) - self._begun(whole)
+        self._held = "" if self.stopped else whole[safe:]
         return whole[:safe]
 
     def flush(self) -> str:
         """Give what was held back: the text has ended and no stop string has come."""
         held, self._held = self._held, ""
         return held
+
+    def _begun(self, text: str) -> int:
+        """How many characters at the end of a text begin a stop string."""
+        for length in range(min(self._longest - 1, len(text)), 0, -1):
+            end = text[-length:]
+            place = bisect_left(self._stops, end)  # what begins with it comes right behind it
+            if place < len(self._stops) and self._stops[place].startswith(end):
+                return length
+        return 0

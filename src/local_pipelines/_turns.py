@@ -1,4 +1,4 @@
-"""Lets one call at a time use a model: in order, from any thread or task, and with a way to stop.
+"""A first-in, first-out lock for each model, for threads and tasks, with a way to stop its holder.
 
 A model computes with all cores anyway, so two calls at once would only slow each other down, and
 some engines do not bear it at all. A call that waits holds neither a thread nor the event loop.
@@ -40,7 +40,7 @@ _Item = str | Finished[T] | BaseException
 
 
 class Turns:
-    """The queue before one model."""
+    """The first-in, first-out lock of one model."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a thread that cannot be started leaves within it
@@ -158,7 +158,7 @@ _turns_lock = threading.Lock()
 
 
 def turns_of(model: object) -> Turns:
-    """The queue before a model: the same one for everything that wraps the same model."""
+    """The lock of a model: the same one for everything that wraps the same model."""
     with _turns_lock:
         return _turns.setdefault(model, Turns())
 

@@ -28,9 +28,10 @@ from langchain_core.tools import BaseTool
 from langchain_huggingface import ChatHuggingFace
 from pydantic import model_validator
 
-from local_pipelines._local_llm import Answer, LocalLLM, refuse_bytes
+from local_pipelines._local_llm import LocalLLM, refuse_bytes
 from local_pipelines._messages import tr
 from local_pipelines._options import check_no_token
+from local_pipelines._request import GeneratedAnswer as Answer
 from local_pipelines.errors import LocalPipelinesError, ModelError, ParameterError, UnsupportedError
 
 __all__ = ["LocalChat"]

@@ -176,7 +176,7 @@ def _no_such_device(
             "" if accelerators or obstacle == tr(_NO_GPU) else sentence(obstacle),
             tr("Write DEVICE = {names}.").format(names=tr(" or ").join([*others, "-1"]))
             if others
-            else tr("Write DEVICE = -1 for the CPU."),
+            else tr('Write DEVICE = "auto", which takes the CPU here.'),
         )
     indices = [str(d.index) for d in same]
     fact = ntr(

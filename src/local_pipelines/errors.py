@@ -2,9 +2,31 @@
 
 In a notebook such an error shows its sentences instead of a traceback. The traceback is not lost:
 `import traceback; traceback.print_last()` in the next cell prints it.
+
+The family:
+
+    LocalPipelinesError
+        CacheError
+        CredentialError
+        DeviceError
+        EnvironmentFileError
+        ExportError
+        MemoryShortageError
+        MissingPackageError
+        ModelError
+            AccessError
+            EngineError
+            OfflineError
+        ParameterError
+        PromptFileError
+        UnsupportedError
+
+A program decides by the class and, where the Hub refused, by `model_id`, `status` and `state`.
 """
 
 from __future__ import annotations
+
+from typing import Any, Literal
 
 from local_pipelines._grammar import paragraph
 
@@ -26,6 +48,8 @@ __all__ = [
     "UnsupportedError",
 ]
 
+State = Literal["not accepted", "pending", "rejected", "scope"]
+
 
 class LocalPipelinesError(Exception):
     """The family of all errors that this package raises on purpose.
@@ -34,17 +58,33 @@ class LocalPipelinesError(Exception):
         fact: What happened, one sentence.
         cause: Why it probably happened, one sentence; may be empty where the fact says it.
         next_step: What to type, click or change now, one sentence.
+        model_id: The model that was asked for, where the Hub refused.
+        status: The HTTP status that it refused with.
+        state: Where a gated model's door stands: its licence is not accepted, the owners have not
+            answered or have said no, or the token's scope leaves gated models out.
     """
 
-    def __init__(self, fact: str, cause: str = "", next_step: str = "") -> None:
+    def __init__(
+        self,
+        fact: str,
+        cause: str = "",
+        next_step: str = "",
+        *,
+        model_id: str | None = None,
+        status: int | None = None,
+        state: State | None = None,
+    ) -> None:
         self.fact = fact
         self.cause = cause
         self.next_step = next_step
+        self.model_id = model_id
+        self.status = status
+        self.state = state
         super().__init__(paragraph(fact, cause, next_step))
 
-    def __reduce__(self) -> tuple[type[LocalPipelinesError], tuple[str, str, str]]:
-        """Keep the three parts when the error travels between processes."""
-        return type(self), (self.fact, self.cause, self.next_step)
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep the parts and the data when the error travels between processes."""
+        return type(self), (self.fact, self.cause, self.next_step), dict(vars(self))
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython the lines it shows in place of a traceback."""

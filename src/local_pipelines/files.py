@@ -12,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._batch_report import Interrupted
+from local_pipelines._checks import whole_number
 from local_pipelines._messages import ntr, tr
 from local_pipelines._progress import progress_bar, somebody_looks
 from local_pipelines._prompt_files import AnswerFile, FilePrompt, PromptSource
-from local_pipelines._whole_numbers import checked_whole
 from local_pipelines.errors import ParameterError, PromptFileError
 
 __all__ = ["FileReport", "Interrupted", "answer_file"]
@@ -68,13 +69,6 @@ class FileReport:
         return "\n".join(lines)
 
 
-class Interrupted(KeyboardInterrupt):
-    """Somebody stopped `answer_file`. In a notebook it shows as its sentence."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [str(self)]
-
-
 def answer_file(
     chain: Any,
     source: str | os.PathLike[str],
@@ -116,7 +110,7 @@ def answer_file(
             tr("answer_file takes what has LangChain's method batch."),
             tr("Give a model or a chain, such as prompt | llm."),
         )
-    checked_whole("batch_size", batch_size, low=1, example=64)
+    whole_number("batch_size", batch_size, example=64)
     prompts = PromptSource(Path(source), column)
     _check_apart(Path(source), Path(target))
     total = sum(1 for _ in prompts)

@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines._fetch import damaged_file, fetch_model, is_damaged
+from local_pipelines._contents import check_is_filled, checked_loading
+from local_pipelines._fetch import fetch_model
 from local_pipelines._messages import tr
 from local_pipelines._names import ModelName, locate
 from local_pipelines.devices import Device, select_device
-from local_pipelines.errors import (
-    CredentialError,
-    LocalPipelinesError,
-    ModelError,
-    ParameterError,
-)
+from local_pipelines.errors import CredentialError, ParameterError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,12 +52,10 @@ def load_gated_model(
     chosen = device if isinstance(device, Device) else select_device(device)
     model = locate(model_id)
     folder = fetch_model(model, revision=revision)
-    try:
-        return _load(folder, chosen, options)
-    except LocalPipelinesError:
-        raise
-    except Exception as error:
-        raise _explain_contents(model.title, folder, error) from error
+    with checked_loading(model.title, folder):
+        loaded, tokenizer = _load(folder, chosen, options)
+    check_is_filled(model.title, loaded, model.fetched(folder).weights)
+    return loaded, tokenizer
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
@@ -93,18 +87,3 @@ def _load(
     if "device_map" not in wanted:
         model = model.to(device.name)
     return model.eval(), tokenizer
-
-
-def _explain_contents(model_id: str, folder: Path, error: Exception) -> Exception:
-    """The sentence for a model that is here and does not load; the error itself if none fits."""
-    if damaged := damaged_file(folder):
-        return is_damaged(model_id, damaged)
-    if "trust_remote_code" in str(error):
-        return ModelError(
-            tr("{model_id} brings program code of its own, which is not run here.").format(
-                model_id=model_id
-            ),
-            tr("It would have all your rights on this machine."),
-            tr("Take another model, or read its code and load it with transformers yourself."),
-        )
-    return error

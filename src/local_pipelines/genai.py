@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
 from local_pipelines._chat_template import read_chat_template, render_chat_template
+from local_pipelines._contents import checked_loading
+from local_pipelines._generation_defaults import check_generation_defaults
 from local_pipelines._ir import read_export
-from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
+from local_pipelines._kept_exports import load_kept
+from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
-from local_pipelines._names import Model, ModelName, locate
 from local_pipelines._options import check_generation_options, check_no_token, unknown_option
-from local_pipelines.errors import DeviceError, ExportError, ParameterError
+from local_pipelines._ov_config import check_genai_device
+from local_pipelines._request import GeneratedAnswer, GenerationRequest
+from local_pipelines.errors import EngineError, ExportError, ParameterError
+
+if TYPE_CHECKING:
+    from local_pipelines._genai_engine import GenAIRun
 
 __all__ = ["GenAIPipeline"]
 
@@ -89,19 +92,19 @@ class GenAIPipeline(LocalLLM):
             DeviceError: OpenVINO sees no such device.
             EngineError: OpenVINO GenAI cannot run this model.
         """
-        from local_pipelines._genai_engine import GenAIEngine, check_options, exact_config
+        from local_pipelines._genai_engine import GenAIEngine
+        from local_pipelines._ov_config import exact_config
 
-        check_no_token(kwargs)
-        _check_fields(cls, kwargs)
-        checked_size(batch_size)
-        generating = _generation_options(max_new_tokens, pipeline_kwargs)
-        check_options(generating)
+        generating = _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         export = read_export(folder)
         if not export.has_tokenizer:
             raise _has_no_tokenizer(export.folder)
-        check_device(device, ov_config)
+        check_genai_device(device, ov_config)
+        check_generation_defaults(export.folder)
         config = exact_config(device, export.weight_format, ov_config or {})
-        engine = GenAIEngine(export.folder, device, config)
+        name = str(kwargs.get("model_id") or export.model or folder)
+        with checked_loading(name, export.folder, kind=EngineError):
+            engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
         return cls(
             folder=export.folder,
@@ -142,15 +145,11 @@ class GenAIPipeline(LocalLLM):
         Raises:
             LocalPipelinesError: As in `from_model_dir` and `export_openvino`.
         """
-        from local_pipelines._genai_engine import check_options
-
-        check_no_token(kwargs)  # all of this before minutes of work
-        _check_fields(cls, kwargs)
-        checked_size(batch_size)
-        check_options(_generation_options(max_new_tokens, pipeline_kwargs))
-        check_device(device, ov_config)
-        return cls.from_model_dir(
-            exported(model_id, weight_format),
+        # All of this before minutes of work.
+        _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
+        check_genai_device(device, ov_config)
+        load = partial(
+            cls.from_model_dir,
             max_new_tokens=max_new_tokens,
             device=device,
             ov_config=ov_config,
@@ -158,21 +157,21 @@ class GenAIPipeline(LocalLLM):
             pipeline_kwargs=pipeline_kwargs,
             **({"model_id": str(model_id)} | kwargs),
         )
+        return load_kept(model_id, weight_format, load)
 
     # --- what LocalLLM asks for ---------------------------------------------------------------
 
-    def _answer(self, request: Request) -> list[Answer]:
+    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
         try:
-            answers: list[Answer] = run.answers()
-            return answers
+            return run.answers()
         finally:
             self._last_batch = run.report or self._last_batch  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
-        self._run_of(Request(prompts=prompts, templated=templated)).tokenize()
+        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
 
-    def _run_of(self, request: Request) -> Any:
+    def _run_of(self, request: GenerationRequest) -> GenAIRun:
         from local_pipelines._genai_engine import GenAIRun
 
         return GenAIRun(self._engine, request, self.pipeline_kwargs)
@@ -237,36 +236,27 @@ class GenAIPipeline(LocalLLM):
 # --- before anything is loaded -----------------------------------------------------------------
 
 
-def _check_fields(cls: type[GenAIPipeline], kwargs: Mapping[str, Any]) -> None:
-    known = (frozenset(cls.model_fields) | {"max_new_tokens"}) - _OWN_FIELDS
-    for name in kwargs:
-        if name not in known:
-            raise unknown_option(name, known)
-
-
-def _generation_options(
-    max_new_tokens: int, pipeline_kwargs: Mapping[str, Any] | None
+def _checked(
+    cls: type[GenAIPipeline],
+    batch_size: int,
+    max_new_tokens: int,
+    pipeline_kwargs: Mapping[str, Any] | None,
+    fields: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """All options for generating; lengths in `pipeline_kwargs` win over the default."""
+    """Check arguments and give all generation options; lengths among them win over the default."""
+    from local_pipelines._genai_engine import check_options
+
+    check_no_token(fields)
+    known = (frozenset(cls.model_fields) | {"max_new_tokens"}) - _OWN_FIELDS
+    for name in fields.keys() - known:
+        raise unknown_option(name, known)
+    checked_size(batch_size)
     given = dict(pipeline_kwargs or {})
     if not {"max_length", "max_new_tokens"} & given.keys():
         given["max_new_tokens"] = max_new_tokens
     check_generation_options(given)
+    check_options(given)
     return given
-
-
-def check_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
-    """Find out before a model is loaded that OpenVINO GenAI cannot use a device or its options."""
-    if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
-        from local_pipelines._ov_config import check_ov_config
-
-        check_ov_config({} if ov_config is None else ov_config, device)
-    if device.partition(".")[0] not in {"CPU", "GPU"}:
-        raise DeviceError(
-            tr("GenAIPipeline does not run on {device}.").format(device=device),
-            tr("Continuous batching is for CPU and GPU."),
-            tr('Write device="CPU", or use openvino_genai.LLMPipeline itself.'),
-        )
 
 
 def _has_no_tokenizer(folder: Path) -> ExportError:
@@ -275,57 +265,3 @@ def _has_no_tokenizer(folder: Path) -> ExportError:
         tr("The model was exported without openvino-tokenizers."),
         tr('Run `install_packages("openvino")` and export the model again.'),
     )
-
-
-# --- the export of a model id, made once -------------------------------------------------------
-
-
-def exported(model_id: ModelName, weight_format: str) -> Path:
-    """The folder with the export of a model, which is made if it is not there or outdated."""
-    from local_pipelines.openvino import export_openvino
-
-    model = locate(model_id)
-    target = _cache_folder() / _cache_name(model, weight_format)
-    try:
-        return export_openvino(model, target, weight_format=weight_format)
-    except ExportError:
-        if not target.exists():
-            raise
-    with _set_aside(target):  # of another version of the model, by another OpenVINO, or damaged
-        return export_openvino(model, target, weight_format=weight_format)
-
-
-def _cache_folder() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or default).expanduser()
-    return home / "local_pipelines" / "openvino"
-
-
-def _cache_name(model: Model, weight_format: str) -> str:
-    """A name for a model and a format; two folders of one name do not share it."""
-    if model.hub_id or model.is_pocket:
-        return f"{model.title.replace('/', '--')}-{weight_format}"
-    place = hashlib.sha256(str(model.folder).encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]", "_", model.title)
-    return f"{name}-{place}-{weight_format}"
-
-
-@contextmanager
-def _set_aside(folder: Path) -> Iterator[None]:
-    """Give a folder another name while its successor is made, and its own back if that fails."""
-    aside = folder.with_name(f".{folder.name}.old-{secrets.token_hex(3)}")
-    try:
-        folder.rename(aside)
-    except OSError as error:
-        raise ExportError(
-            tr("{folder} is outdated and cannot be replaced.").format(folder=folder),
-            f"{error.strerror or error}.",
-            tr("Close the programs that use it, or delete it yourself."),
-        ) from error
-    try:
-        yield
-    except BaseException:
-        if not folder.exists():
-            aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)

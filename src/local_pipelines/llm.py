@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_huggingface import HuggingFacePipeline
 
-from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
+from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._names import ModelName
 from local_pipelines._options import (
@@ -18,7 +18,11 @@ from local_pipelines._options import (
     check_model_kwargs,
     check_no_token,
 )
+from local_pipelines._request import GeneratedAnswer, GenerationRequest
 from local_pipelines.errors import ParameterError
+
+if TYPE_CHECKING:
+    from local_pipelines._torch_run import TorchRun
 
 __all__ = ["LocalPipeline"]
 
@@ -52,12 +56,18 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         model_kwargs: Options that the model was loaded with.
         batch_size: How many prompts to run at a time.
         progress: Show a progress bar while several prompts are answered.
+        batching: "static" for batches that end with their last row, "continuous" for batches in
+            which the next prompt takes the place of one that is done: for CUDA GPUs only.
     """
+
+    batching: Literal["static", "continuous"] = "static"
 
     def __init__(self, **kwargs: Any) -> None:
         checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
+        _check_batching(kwargs)
         for options in (kwargs, kwargs.get("model_kwargs"), kwargs.get("pipeline_kwargs")):
             check_no_token(options)
+        check_generation_options(kwargs.get("pipeline_kwargs") or {})
         super().__init__(**kwargs)
 
     @classmethod
@@ -97,19 +107,29 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         _check_task(task)
         checked_size(batch_size)
         check_no_token(kwargs)
+        _check_batching(kwargs)
         check_model_kwargs(model_kwargs)
         check_generation_options(pipeline_kwargs or {})
         index = _checked_device(device, device_map, backend)
+        if kwargs.get("batching") == "continuous" and (backend == "openvino" or index == -1):
+            from local_pipelines._continuous import not_on_a_gpu
+
+            raise not_on_a_gpu()
+        from local_pipelines._contents import check_is_filled, checked_loading
+        from local_pipelines._generation_defaults import check_generation_defaults
+        from local_pipelines._names import locate
         from local_pipelines.models import model_path
 
-        path = model_path(model_id)
+        model = locate(model_id)
+        path = model_path(model, revision=(model_kwargs or {}).get("revision"))
+        check_generation_defaults(Path(path))
         generating = {
             name: value
             for name, value in (pipeline_kwargs or {}).items()
             if name in GENERATION_OPTIONS
         }
         others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        with _quiet_loading(path):
+        with _quiet_loading(path), checked_loading(model.name, Path(path)):
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,
@@ -124,30 +144,34 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
                 batch_size=batch_size,
                 **kwargs,
             )
-        llm.model_id, llm.model_kwargs = str(model_id), model_kwargs
+        if backend == "default":
+            check_is_filled(model.name, llm.pipeline.model, model.fetched(Path(path)).weights)
+        llm.model_id, llm.model_kwargs = model.name, model_kwargs
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
         _configure(llm.pipeline, generating)
         return llm
 
     # --- what LocalLLM asks for ---------------------------------------------------------------
 
-    def _answer(self, request: Request) -> list[Answer]:
-        from local_pipelines._torch_engine import TorchRun
+    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
+        from local_pipelines._torch_engine import answer_request
 
-        run = TorchRun(self._checked_pipeline(), request, self._defaults())
+        run = self._run_of(request)
         try:
-            return run.answers()
+            return answer_request(run, continuous=self.batching == "continuous")
         finally:
             self._last_batch = run.report or self._last_batch  # of a call that failed too
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
-        from local_pipelines._torch_engine import TorchRun
+        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
 
-        request = Request(prompts=prompts, templated=templated)
-        TorchRun(self._checked_pipeline(), request, self._defaults()).tokenize()
+    def _run_of(self, request: GenerationRequest) -> TorchRun:
+        from local_pipelines._torch_run import TorchRun
 
-    def _echoes(self, request: Request) -> bool:
-        from local_pipelines._torch_engine import echoes
+        return TorchRun(self._checked_pipeline(), request, self._defaults())
+
+    def _echoes(self, request: GenerationRequest) -> bool:
+        from local_pipelines._torch_options import echoes
 
         if request.echo is not None:
             return request.echo
@@ -207,6 +231,20 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         return {name: v for name, v in (self.pipeline_kwargs or {}).items() if name in known}
 
 
+def _check_batching(fields: dict[str, Any]) -> None:
+    """Find before and after loading that a model cannot be run in the way that was chosen."""
+    batching = fields.get("batching", "static")
+    if batching not in {"static", "continuous"}:
+        raise ParameterError(
+            tr("batching={batching!r} is none of the ways there are.").format(batching=batching),
+            next_step=tr('Write batching="static" or batching="continuous".'),
+        )
+    if batching == "continuous" and fields.get("pipeline") is not None:
+        from local_pipelines._continuous import check_device
+
+        check_device(fields["pipeline"])
+
+
 def _check_task(task: str) -> None:
     if task != _TASK:
         raise ParameterError(
@@ -257,12 +295,12 @@ def _configure(pipeline: Any, options: dict[str, Any]) -> None:
     transformers' text-generation pipeline samples with temperature 0.7 unless told otherwise, even
     if the model's own configuration says not to sample.
     """
-    from local_pipelines._torch_engine import generation_config
+    from local_pipelines._torch_options import configured, generation_config
 
-    config, own = pipeline.generation_config, pipeline.model.generation_config
+    config, own = configured(pipeline), pipeline.model.generation_config
     config.do_sample = bool(own.do_sample)
     config.temperature = own.temperature if own.temperature is not None else 1.0
-    pipeline.generation_config, _ = generation_config(pipeline, dict(options))
+    pipeline.generation_config, _ = generation_config(pipeline, options, config)
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -299,51 +301,58 @@ def _fitting_dtype(wish: _Wish, device: Device) -> str:
 
 
 def _load_openvino(wish: _Wish) -> LocalLLM:
-    from local_pipelines._genai_engine import exact_config
-    from local_pipelines._ov_config import check_ov_config
+    from local_pipelines._ov_config import check_ov_config, exact_config
     from local_pipelines.llm import LocalPipeline
 
     device = _openvino_device(wish.device)
     check_ov_config({}, device)  # before minutes of work
-    export = read_export(_exported(wish))
-    llm = LocalPipeline.from_model_id(
-        str(export.folder),
-        task="text-generation",
-        backend="openvino",
-        model_kwargs={
-            "device": device,
-            "ov_config": exact_config(device, export.weight_format, {}),
-        },
-        pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
-        **wish.sizes,
-    )
-    llm.model_id, llm.weight_format = wish.name, export.weight_format
-    return llm
+
+    def load(folder: Path) -> LocalLLM:
+        export = read_export(folder)
+        llm = LocalPipeline.from_model_id(
+            str(export.folder),
+            task="text-generation",
+            backend="openvino",
+            model_kwargs={
+                "device": device,
+                "ov_config": exact_config(device, export.weight_format, {}),
+            },
+            pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
+            **wish.sizes,
+        )
+        llm.model_id, llm.weight_format = wish.name, export.weight_format
+        return llm
+
+    return _load_exported(wish, load)
 
 
 def _load_genai(wish: _Wish) -> LocalLLM:
-    from local_pipelines.genai import GenAIPipeline, check_device
+    from local_pipelines._ov_config import check_genai_device
+    from local_pipelines.genai import GenAIPipeline
 
     device = _openvino_device(wish.device)
-    check_device(device, None)  # before minutes of work
-    return GenAIPipeline.from_model_dir(
-        _exported(wish),
+    check_genai_device(device, None)  # before minutes of work
+    load = partial(
+        GenAIPipeline.from_model_dir,
         max_new_tokens=wish.max_new_tokens,
         device=device,
         model_id=wish.name,
         **wish.sizes,
     )
+    return _load_exported(wish, load)
 
 
-def _exported(wish: _Wish) -> Path:
+def _load_exported(wish: _Wish, load: Callable[[Path], LocalLLM]) -> LocalLLM:
+    """Load an export: the folder itself, or the one that is kept for the model."""
+    from local_pipelines._kept_exports import load_kept
+
+    def load_what_fits(folder: Path) -> LocalLLM:
+        _check_memory(wish, folder)
+        return load(folder)
+
     if wish.is_export:
-        folder = wish.model.place or Path()
-    else:
-        from local_pipelines.genai import exported
-
-        folder = exported(wish.model, wish.weight_format or "fp32")
-    _check_memory(wish, folder)
-    return folder
+        return load_what_fits(wish.model.place or Path())
+    return load_kept(wish.model, wish.weight_format or "fp32", load_what_fits)
 
 
 def _check_memory(wish: _Wish, folder: Path) -> None:

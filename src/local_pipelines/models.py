@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from local_pipelines import _checkpoint
-from local_pipelines._access import _check_token, check_access, within
+from local_pipelines._access import check_token, host, within
 from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, is_pocket
 from local_pipelines._checkpoint import Shape, Weights
+from local_pipelines._checks import is_whole, whole_number
 from local_pipelines._columns import columns, pad
+from local_pipelines._fetch import disk_free as _disk_free
+from local_pipelines._fetch import fetch_model
 from local_pipelines._grammar import gigabytes, paragraph
 from local_pipelines._messages import tr
-from local_pipelines._names import LIST_STEP, ModelName, cached_folder, did_you_mean, locate
+from local_pipelines._names import (
+    LIST_STEP,
+    ModelName,
+    cached_folder,
+    cached_model,
+    did_you_mean,
+    locate,
+)
 from local_pipelines.devices import Device, select_device
-from local_pipelines.errors import DeviceError, ModelError, OfflineError, ParameterError
+from local_pipelines.errors import (
+    DeviceError,
+    LocalPipelinesError,
+    ModelError,
+    OfflineError,
+    ParameterError,
+)
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
@@ -32,30 +46,29 @@ _PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow an
 # --- from what a learner writes to what from_pretrained takes ----------------------------------
 
 
-def model_path(model: ModelName) -> str:
+def model_path(model: ModelName, *, revision: str | None = None) -> str:
     """Turn a model's name into what every `from_model_id` and `from_pretrained` takes.
 
     Args:
         model: "pocket" (the embedded model), a folder with a model in it, or an id of the Hub.
+        revision: A branch, tag or commit of the Hub; the main branch if not given.
 
     Returns:
-        A folder's absolute path, or the id unchanged if it is in the cache or the Hub has it.
+        The absolute path of the folder that the model lies in. A model of the Hub is downloaded
+        first, if it is not in the cache: safetensors only, every file compared with its sum.
 
     Raises:
         ModelError: There is no such model, or the folder holds none.
         CredentialError: The model is gated and there is no token, or not the right one.
         AccessError: The model is gated and its licence is not accepted.
-        OfflineError: The model would have to be downloaded and the Hub cannot be reached;
-            known after 5 seconds at most.
+        OfflineError: The model has to be downloaded and the Hub cannot be reached, which is known
+            after 5 seconds at most, or the download does not get through.
+        CacheError: The disk is full, or cannot be written to.
     """
     found = locate(model)
-    if found.folder is not None or found.hub_id is None:
-        return str(found.folder)
-    if not found.files:
-        info = _ask_hub(found.hub_id)
-        if info is None or info.gated:
-            check_access(found.hub_id)
-    return found.hub_id
+    if found.folder is None and cached_model(found.name, revision) is None:
+        _ask_hub(found.name)
+    return str(fetch_model(found, revision=revision))
 
 
 # --- the Hub ---------------------------------------------------------------------
@@ -77,22 +90,24 @@ def _ask_hub(model_id: str) -> ModelInfo | None:
 
     if constants.HF_HUB_OFFLINE:
         raise _offline(model_id)
-    _check_token()
-    api = HfApi()
+    check_token()
+
+    def look() -> ModelInfo:
+        return HfApi().model_info(model_id, files_metadata=True, timeout=_PATIENCE)
+
     try:
-        info: ModelInfo = within(
-            _PATIENCE, lambda: api.model_info(model_id, files_metadata=True, timeout=_PATIENCE)
-        )
+        return within(_PATIENCE, look)
     except GatedRepoError:
         return None
     except RepositoryNotFoundError:
-        raise _absent(model_id) from None
+        refusal: LocalPipelinesError = _absent(model_id)
     except HfHubHTTPError:
         return None
+    except LocalPipelinesError as error:
+        refusal = error.with_traceback(None)
     except Exception:  # noqa: BLE001 - no route, no name, no time, or a Wi-Fi log-in page
-        # The client's error may hold the header with the token.
-        raise _offline(model_id, urlsplit(api.endpoint).netloc or api.endpoint) from None
-    return info
+        refusal = _offline(model_id, host())
+    raise refusal  # outside the handler: the client's error may hold the header with the token
 
 
 def _absent(model_id: str) -> ModelError:
@@ -124,10 +139,8 @@ def _offline(model_id: str, host: str = "") -> OfflineError:
     else:
         fact = (
             tr(
-                tr(
-                    '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids'
-                    " downloads."
-                )
+                '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids'
+                " downloads."
             )
             if partly
             else tr('"{model_id}" is not on this machine, and HF_HUB_OFFLINE forbids downloads.')
@@ -228,6 +241,7 @@ class Facts:
     download_bytes: int | None = None
     weights: Weights | None = None
     shape: Shape = field(default_factory=Shape)
+    hub_answers: bool = True
 
 
 def will_it_fit(
@@ -264,8 +278,8 @@ def will_it_fit(
         DeviceError: There is no such device.
         ParameterError: `dtype`, `context` or `batch_size` cannot be.
     """
-    _check_positive("batch_size", batch_size)
-    _check_positive("context", 1 if context is None else context)
+    whole_number("batch_size", batch_size)
+    whole_number("context", 1 if context is None else context)
     width = None if dtype is None else str(dtype).removeprefix("torch.")
     if width is not None and width not in _WIDTH:
         raise ParameterError(
@@ -285,14 +299,6 @@ def _measured(device: Device | str | int | None) -> Device:
         with suppress(DeviceError):  # a description of another machine's device
             return replace(device, memory_free=select_device(device.name).memory_free)
     return device
-
-
-def _check_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ParameterError(
-            tr("{name} = {value!r} cannot be.").format(name=name, value=value),
-            next_step=tr("Write a whole number from 1, as {name}=1.").format(name=name),
-        )
 
 
 def known_facts(model: ModelName) -> Facts:
@@ -321,19 +327,24 @@ def _facts_from_hub(model_id: str) -> Facts:
     try:
         info = _ask_hub(model_id)
     except OfflineError:
-        info = None
-    if info is None or info.safetensors is None:
+        return Facts(model_id, cached=False, hub_answers=False)
+    counts = getattr(info and info.safetensors, "parameters", None) or {}
+    if info is None or not _are_sizes(counts.values()):
         return Facts(model_id, cached=False)
-    counts = info.safetensors.parameters
     floats = sum(count for kind, count in counts.items() if kind in _checkpoint.FLOATS)
     other = sum(
         count * _checkpoint.INTEGERS.get(kind, 1)
         for kind, count in counts.items()
         if kind not in _checkpoint.FLOATS
     )
-    sizes = [f.size for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
-    total = sum(size for size in sizes if size) or None
-    return Facts(model_id, False, total, Weights(floats, other))
+    sizes = [f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    total = sum(sizes) if _are_sizes(sizes) else None
+    return Facts(model_id, False, total or None, Weights(floats, other))
+
+
+def _are_sizes(values: Collection[object]) -> bool:
+    """Whether these can be counts of bytes or numbers; something else may answer as a Hub."""
+    return bool(values) and all(is_whole(value, 0, 2**60) for value in values)
 
 
 def _judge(
@@ -387,10 +398,7 @@ def _verdict(
             "{name} does not fit on the disk: the download takes {size} and {free} are free."
         ).format(name=name, size=gigabytes(facts.download_bytes), free=gigabytes(disk_free))
     if needed is None:
-        return "unknown", tr(
-            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
-            " catalogue, and the Hub gives no figures."
-        ).format(name=name)
+        return "unknown", _is_unknown(facts)
     if free is None:
         return "unknown", tr(
             "{name} needs about {needed}; how much is free on {device} is unknown."
@@ -400,6 +408,19 @@ def _verdict(
     return verdict, reason.format(
         name=name, device=device.name, needed=gigabytes(needed), free=gigabytes(free)
     )
+
+
+def _is_unknown(facts: Facts) -> str:
+    if facts.hub_answers:
+        return tr(
+            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
+            " catalogue, and the Hub gives no figures."
+        ).format(name=facts.model_id)
+    whether = tr(
+        "Whether there is a model {name}, and how much memory it takes, is unknown here: it is not"
+        " in the cache, not in the catalogue, and the Hub cannot be asked."
+    )
+    return paragraph(whether.format(name=facts.model_id), did_you_mean(facts.model_id))
 
 
 def _reasons(verdict: str, *, whole: bool) -> str:
@@ -439,14 +460,4 @@ def _smaller(
         fit = _judge(other, device, dtype, context, batch_size, advise=False)
         if fit.verdict == "fits":
             return entry.id
-    return None
-
-
-def _disk_free() -> int | None:
-    """Bytes free where downloads go; the folder itself may not exist yet."""
-    from huggingface_hub import constants
-
-    folder = Path(constants.HF_HUB_CACHE)
-    with suppress(OSError):
-        return shutil.disk_usage(next(p for p in (folder, *folder.parents) if p.exists())).free
     return None

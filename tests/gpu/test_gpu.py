@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import LocalPipeline, _continuous, answer_file, model_path, select_device
+from local_pipelines import LocalPipeline, answer_file, model_path, select_device
 
 pytestmark = pytest.mark.gpu
 
@@ -33,13 +33,6 @@ def cuda(gpu: Any) -> None:
     """Skip where there is a GPU and it is not CUDA's."""
     if not gpu.name.startswith("cuda"):
         pytest.skip(f"the GPU here is {gpu.name}, not CUDA's")
-
-
-@pytest.fixture(autouse=True)
-def forget() -> Iterator[None]:
-    """Let each test find out for itself which way is faster."""
-    yield
-    _continuous._verdicts.clear()
 
 
 def load(device: int, **options: Any) -> LocalPipeline:
@@ -171,22 +164,13 @@ class TestContinuous:
     """Continuous batching gives the answers of static batches."""
 
     @pytest.mark.parametrize("stop", [None, ["\n\n"]])
-    def test_answers_are_those_of_static_batches(
-        self, monkeypatch: pytest.MonkeyPatch, stop: list[str] | None
-    ) -> None:
+    def test_answers_are_those_of_static_batches(self, stop: list[str] | None) -> None:
         """In order and with the same ends; another kernel may turn a close decision."""
-        llm = load(0)
-        monkeypatch.setattr(_continuous, "choice", "never")
+        llm, other = load(0), load(0, batching="continuous")
         static = llm.bind(batch_size=16).batch(MIXED, stop=stop)
-        monkeypatch.setattr(_continuous, "choice", "always")
-        continuous = llm.bind(batch_size=16).batch(MIXED, stop=stop)
-        assert llm.last_batch.engine == "continuous", llm.last_batch.reason
+        continuous = other.bind(batch_size=16).batch(MIXED, stop=stop)
+        assert other.last_batch is not None
+        assert other.last_batch.engine == "continuous", other.last_batch.reason
         assert share(continuous, static) >= LENIENT
-        assert llm.batch(QUESTIONS) == [llm.invoke(question) for question in QUESTIONS]
-
-    def test_a_long_call_chooses_by_itself(self) -> None:
-        """Whichever way proves faster, the answers are complete, and the reason is told."""
-        llm = load(0)
-        answers = llm.bind(batch_size=4).batch(MIXED)
-        assert llm.last_batch.reason
-        assert share(answers, load(-1).bind(batch_size=16).batch(MIXED)) >= LENIENT
+        answers = other.batch(QUESTIONS)
+        assert share(answers, [llm.invoke(question) for question in QUESTIONS]) >= LENIENT

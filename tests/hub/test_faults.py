@@ -19,11 +19,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from local_pipelines import _fetch, errors
-from local_pipelines._access import ask, check_access
+from local_pipelines import LocalPipeline, _access, _fetch, errors, load_llm
+from local_pipelines._access import call_hub, check_access
 from local_pipelines._fetch import fetch_model
 from local_pipelines.gated import load_gated_model
-from local_pipelines.practice_hub import PracticeHub
+from local_pipelines.practice_hub import PracticeHub, Repository
 
 GPT2 = "openai-community/gpt2"
 WEIGHTS = "*/model.safetensors"
@@ -97,6 +97,32 @@ def test_a_fault_that_stays_is_a_sentence(hub: PracticeHub) -> None:
     assert len(served(hub, "tokenizer.json")) == 1
 
 
+def test_the_sentence_counts_the_tries_as_they_were(
+    hub: PracticeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first comes without a pause, and the number told is that of the requests."""
+    pauses: list[float] = []
+    monkeypatch.setattr(_access.time, "sleep", pauses.append)
+    hub.fail(WEIGHTS, method="GET", with_=503, times=None)
+    error = sentence(errors.OfflineError, lambda: fetch_model(GPT2))
+    assert f"broke off {len(served(hub, 'model.safetensors'))} times" in error.fact
+    assert pauses == list(_fetch.PAUSES)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(403, errors.CredentialError), (404, errors.ModelError)]
+)
+def test_a_refusal_in_mid_download_is_told_as_what_it_is(
+    hub: PracticeHub, status: int, kind: type[Exception]
+) -> None:
+    """A licence that is withdrawn and a file that goes are not tried again."""
+    hub.fail(WEIGHTS, method="GET", with_=status, times=None)
+    error = sentence(kind, lambda: fetch_model(GPT2))
+    assert "broke off" not in error.fact
+    assert error.status == status
+    assert len(served(hub, "model.safetensors")) == 1
+
+
 def test_a_burst_of_faults_at_the_hub_passes(hub: PracticeHub) -> None:
     """Two 503 to the first question and two to a later one are waited out."""
     hub.fail("*/config.json", method="HEAD", with_=503, times=2)
@@ -164,10 +190,10 @@ def test_a_hub_that_hangs_is_a_sentence(hub: PracticeHub, name: str, kind: str) 
     os.environ["HF_TOKEN"] = hub.tokens["accepted"]
     hub.fail("/api/*", with_=kind, times=None, after=0)  # type: ignore[arg-type]
     with bounded():
-        error = sentence(errors.OfflineError, lambda: ask(GPT2, HANGING[name]))
+        error = sentence(errors.OfflineError, lambda: call_hub(GPT2, HANGING[name]))
     assert "cannot be reached" in error.fact
     hub.recover()
-    ask(GPT2, HANGING[name])
+    call_hub(GPT2, HANGING[name])
 
 
 @pytest.mark.usefixtures("little_patience")
@@ -212,10 +238,10 @@ def test_a_hub_that_goes_away_in_between_is_a_sentence(
     """The preflight went well, then the network was gone; what came before is kept."""
     download = _fetch._download_once
 
-    def download_and_lose_the_network(model_id: str, name: str, revision: str) -> Path:
-        if name == "model.safetensors":
+    def download_and_lose_the_network(model_id: str, file: _fetch._File, commit: str) -> Path:
+        if file.name == "model.safetensors":
             hub.fail(with_="unreachable")
-        return download(model_id, name, revision)
+        return download(model_id, file, commit)
 
     monkeypatch.setattr(_fetch, "_download_once", download_and_lose_the_network)
     monkeypatch.setattr(_fetch, "PAUSES", (0.1,))  # the client takes a second to say so
@@ -265,6 +291,52 @@ def test_a_damaged_file_in_the_cache_is_named_with_its_remedy(hub: PracticeHub) 
     load_gated_model(GPT2, device="cpu")
 
 
+def test_wrong_numbers_behind_a_good_header_are_found(hub: PracticeHub) -> None:
+    """The cache names a large file by its sum, which is compared, not only the header."""
+    hub.fail(WEIGHTS, method="GET", with_="corrupt", after=9900)
+    folder = Path(huggingface_hub.snapshot_download(GPT2))
+    assert _fetch.damaged_file(folder) == "model.safetensors"
+
+
+@pytest.mark.parametrize("door", [LocalPipeline.from_model_id, load_llm, load_gated_model])
+def test_no_door_lets_wrong_numbers_in(hub: PracticeHub, door: Callable[[str], object]) -> None:
+    """Weights of the right size with wrong numbers load without a word, so they are not kept."""
+    hub.fail(WEIGHTS, method="GET", with_="corrupt", after=20_000, times=None)
+    error = sentence(errors.ModelError, lambda: door(GPT2))
+    assert "model.safetensors" in error.fact
+    assert len(served(hub, "model.safetensors")) == 4
+
+
+def test_a_loaded_model_is_called_by_the_name_it_was_asked_for(hub: PracticeHub) -> None:
+    """It lies in the cache, which is not its name."""
+    assert LocalPipeline.from_model_id(GPT2).model_id == GPT2
+
+
+def test_the_revision_among_the_options_for_loading_is_the_one_downloaded(hub: PracticeHub) -> None:
+    """As in transformers, where it stands beside the number format."""
+    options = {"revision": "no-such"}
+    error = sentence(
+        errors.ModelError, lambda: LocalPipeline.from_model_id(GPT2, model_kwargs=options)
+    )
+    assert "no such revision" in error.fact
+
+
+def test_a_model_that_is_an_export_is_told_as_one(hub: PracticeHub) -> None:
+    """It is neither a GGUF file nor an adapter, and there is a way to use it."""
+    hub.add(Repository("practice/export", {"config.json": b"{}", "openvino_model.xml": b""}))
+    error = sentence(errors.ModelError, lambda: fetch_model("practice/export"))
+    assert "OpenVINO" in error.fact
+    assert "hf download practice/export" in error.next_step
+
+
+def test_a_token_copied_with_quotes_is_sent_without_them(hub: PracticeHub) -> None:
+    """As `setup_environment` and `login` do, which not everybody calls first."""
+    for opening, closing in ("“”", "''", '""'):
+        os.environ["HF_TOKEN"] = f" {opening}{hub.tokens['accepted']}{closing}"
+        check_access("meta-llama/Llama-3.2-1B-Instruct")
+        assert hub.requests[-1].account == "accepted"
+
+
 def test_a_short_file_is_fetched_again(hub: PracticeHub) -> None:
     """A file that ends early in good order is refused by its size."""
     hub.fail(WEIGHTS, method="GET", with_="short")
@@ -280,12 +352,22 @@ def test_a_disk_that_is_too_small_is_told_before_the_download(
     hub: PracticeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sizes are known, so nobody waits an hour for this."""
-    disk_free = _fetch._disk_free
-    monkeypatch.setattr(_fetch, "_disk_free", lambda: 1000)
+    measured = _fetch.disk_free
+    monkeypatch.setattr(_fetch, "disk_free", lambda: 1000)
     assert "does not fit on the disk" in sentence(errors.CacheError, lambda: fetch_model(GPT2)).fact
     assert not served(hub, "model.safetensors")
-    monkeypatch.setattr(_fetch, "_disk_free", disk_free)
+    monkeypatch.setattr(_fetch, "disk_free", measured)
     assert_a_second_try_works(hub)
+
+
+def test_a_drive_that_is_not_there_has_unknown_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows not even the root of a path need exist."""
+
+    def nothing(folder: Path) -> None:
+        raise FileNotFoundError(folder)
+
+    monkeypatch.setattr(_fetch.shutil, "disk_usage", nothing)
+    assert _fetch.disk_free() is None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")

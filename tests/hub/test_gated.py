@@ -54,6 +54,29 @@ def _everything(error: BaseException | None) -> str:
     return said
 
 
+DATA = {
+    None: (401, None),
+    "bogus": (401, None),
+    "not_accepted": (403, "not accepted"),
+    "pending": (403, "pending"),
+    "rejected": (403, "rejected"),
+    "fine_grained": (403, "scope"),
+}
+
+
+@pytest.mark.parametrize("account", DATA)
+def test_a_program_reads_the_state_of_the_gate_from_the_error(
+    hub: PracticeHub, account: str | None
+) -> None:
+    """Model, status and state stand in the error: nobody has to read its sentence."""
+    be(hub, account)
+    with pytest.raises(errors.LocalPipelinesError) as caught:
+        check_access(GATED)
+    error = caught.value
+    assert error.model_id == GATED
+    assert (error.status, error.state) == DATA[account]
+
+
 TRUTH = [
     (None, errors.CredentialError, "you are not logged in", "/settings/tokens"),
     ("bogus", errors.CredentialError, "does not accept your token", "/settings/tokens"),
@@ -145,15 +168,13 @@ def test_naming_a_gated_model_meets_the_same_sentences(
     assert fact in refusal(kind, lambda: model_path(GATED)).fact
 
 
-def test_naming_an_open_model_asks_one_question(hub: PracticeHub) -> None:
-    """Only a gated model needs a second one, and a cached one none."""
-    assert model_path(GPT2) == GPT2
-    assert len(hub.requests) == 1
+@pytest.mark.parametrize("model_id", [GPT2, GATED])
+def test_naming_a_model_downloads_it_by_the_one_door(hub: PracticeHub, model_id: str) -> None:
+    """`model_path` gives the folder that `fetch_model` fills, and asks nothing once it is here."""
     be(hub, "accepted")
-    assert model_path(GATED) == GATED
-    fetch_model(GATED)
+    folder = model_path(model_id)
     asked = len(hub.requests)
-    assert model_path(GATED) == GATED
+    assert model_path(model_id) == folder == str(fetch_model(model_id))
     assert len(hub.requests) == asked
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from local_pipelines import model_path
-from local_pipelines._local_llm import Answer, LocalLLM, Request
+from local_pipelines._local_llm import LocalLLM
+from local_pipelines._request import GeneratedAnswer, GenerationRequest
 from local_pipelines._turns import is_wanted
 from local_pipelines.errors import ParameterError
 
@@ -140,7 +141,7 @@ class ScriptedLLM(LocalLLM):
 
     script: Any
 
-    def _answer(self, request: Request) -> list[Answer]:
+    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         self._check_prompts(request.prompts)
         with self.script.lock:
             self.script.at_work += 1
@@ -151,7 +152,7 @@ class ScriptedLLM(LocalLLM):
             self.script.at_work -= 1
             self.script.calls.append(request.prompts)
 
-    def _one(self, prompt: str, request: Request) -> Answer:
+    def _one(self, prompt: str, request: GenerationRequest) -> GeneratedAnswer:
         text = ""
         for letter in prompt.upper():
             time.sleep(self.script.seconds_per_token)
@@ -164,7 +165,7 @@ class ScriptedLLM(LocalLLM):
             if request.emit:
                 request.emit(letter)
         request.advance(1)
-        return Answer(text, len(prompt), len(text), 0.1, "eos")
+        return GeneratedAnswer(text, len(prompt), len(text), 0.1, "eos")
 
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
         if "" in prompts:

@@ -94,11 +94,12 @@ class TestShortage:
         model.forward = fails_once
         done: list[int] = []
         try:
-            from local_pipelines._local_llm import Request
-            from local_pipelines._torch_engine import TorchRun
+            from local_pipelines._request import GenerationRequest
+            from local_pipelines._torch_engine import answer_request
+            from local_pipelines._torch_run import TorchRun
 
-            request = Request(prompts=PROMPTS, batch_size=3, advance=done.append)
-            TorchRun(torch_llm.pipeline, request).answers()
+            request = GenerationRequest(prompts=PROMPTS, batch_size=3, advance=done.append)
+            answer_request(TorchRun(torch_llm.pipeline, request))
         finally:
             del model.forward
         assert calls == [3, 3, 2, 1, 1]  # the second of these failed

@@ -381,7 +381,7 @@ def test_device_7_without_a_gpu_ends_in_one_sentence_with_the_next_step() -> Non
     assert caught.value.fact == (
         "This machine has no GPU that torch can use, so device 7 does not exist."
     )
-    assert caught.value.next_step == "Write DEVICE = -1 for the CPU."
+    assert caught.value.next_step == 'Write DEVICE = "auto", which takes the CPU here.'
     assert isinstance(caught.value, LocalPipelinesError)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import textwrap
+from collections.abc import Iterator
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -61,3 +63,29 @@ def test_empty_parts_leave_no_gap() -> None:
     error = errors.ModelError("The fact.", next_step="The next step.")
     assert str(error) == "The fact. The next step."
     assert error._render_traceback_() == ["ModelError: The fact.", "  The next step."]
+
+
+def _tree(kind: type[errors.LocalPipelinesError], depth: int = 0) -> Iterator[str]:
+    yield "    " * depth + kind.__name__
+    for child in sorted(kind.__subclasses__(), key=lambda each: each.__name__):
+        if child.__module__ == errors.__name__:
+            yield from _tree(child, depth + 1)
+
+
+def test_the_module_opens_with_the_family_as_it_is() -> None:
+    """The tree in the docstring is that of the classes, and every class is public."""
+    tree = list(_tree(errors.LocalPipelinesError))
+    assert textwrap.indent("\n".join(tree), "    ") in (errors.__doc__ or "")
+    assert {line.strip() for line in tree} == set(errors.__all__)
+
+
+@pytest.mark.parametrize("kind", FAMILY)
+def test_an_error_carries_what_a_program_decides_by(
+    kind: type[errors.LocalPipelinesError],
+) -> None:
+    """The model, the status and the state of the gate survive a journey; else they are None."""
+    error = kind("The fact.", model_id="some/model", status=403, state="pending")
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert (back.model_id, back.status, back.state) == ("some/model", 403, "pending")
+    plain = kind("The fact.")
+    assert (plain.model_id, plain.status, plain.state) == (None, None, None)

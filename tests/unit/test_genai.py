@@ -17,9 +17,9 @@ import pytest
 
 pytest.importorskip("openvino_genai")
 
-from local_pipelines import GenAIPipeline, LocalChat, openvino
+from local_pipelines import GenAIPipeline, LocalChat, _export_convert, _export_need, openvino
 from local_pipelines._chat_template import render_chat_template
-from local_pipelines._ir import MANIFEST
+from local_pipelines._export_manifest import MANIFEST
 from local_pipelines.errors import (
     CredentialError,
     DeviceError,
@@ -115,7 +115,9 @@ def test_min_new_tokens_wins_over_min_length(genai_llm: Any) -> None:
 
 def test_wrong_options_are_found_before_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
     """An export may take minutes; what cannot work afterwards is said before."""
-    monkeypatch.setattr("local_pipelines.genai.exported", lambda *_: pytest.fail("it was exported"))
+    monkeypatch.setattr(
+        "local_pipelines.genai.load_kept", lambda *_: pytest.fail("it was exported")
+    )
     with pytest.raises(ParameterError, match="has no option guidance_scale"):
         GenAIPipeline.from_model_id("pocket", pipeline_kwargs={"guidance_scale": 2.0})
     with pytest.raises(ParameterError, match="batch_size='many'"):
@@ -550,7 +552,9 @@ class FakeExporter:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty `HF_HOME`, and where the exports lie in it."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "hf"))
     return tmp_path / "hf" / "local_pipelines" / "openvino"
 
 
@@ -558,7 +562,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def exporter(pocket_export: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> FakeExporter:
     """The tools' stand-in, and an empty cache."""
     fake = FakeExporter(pocket_export)
-    monkeypatch.setattr(openvino, "_load_exporter", lambda: fake)
+    monkeypatch.setattr(_export_convert, "load_exporter", lambda: fake)
     return fake
 
 
@@ -631,7 +635,7 @@ def test_a_disk_that_is_full_from_the_start(
     exporter: FakeExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is begun then."""
-    monkeypatch.setattr(openvino, "_disk_free", lambda _: 1000)
+    monkeypatch.setattr(_export_need, "disk_free", lambda _: 1000)
     with pytest.raises(ExportError, match="on the disk"):
         _load()
     assert exporter.calls == 0
@@ -657,12 +661,13 @@ def test_bad_arguments_come_before_the_export(exporter: FakeExporter) -> None:
 
 def test_folders_of_one_name_do_not_share_an_export(exporter: FakeExporter, tmp_path: Path) -> None:
     """The place of a folder is part of the export's name."""
-    from local_pipelines.genai import _cache_name
+    from local_pipelines._kept_exports import cache_name
+    from local_pipelines._names import locate
     from local_pipelines.models import model_path
 
     names = set()
     for parent in ("a", "b"):
         copy = shutil.copytree(model_path("pocket"), tmp_path / parent / "my model")
-        names.add(_cache_name(copy, "int8"))
+        names.add(cache_name(locate(copy), "int8"))
     assert len(names) == 2
-    assert _cache_name("openai-community/gpt2", "int8") == "openai-community--gpt2-int8"
+    assert cache_name(locate("openai-community/gpt2"), "int8") == "openai-community--gpt2-int8"

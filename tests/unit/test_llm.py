@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -231,7 +234,10 @@ class TestBadInput:
         ("options", "words"),
         [
             ({"min_length": "many"}, "from 0 upward"),
-            ({"num_beams": 0}, "from 1 upward"),
+            ({"num_beams": 0}, "from 1 to 256"),
+            ({"num_beams": 5000}, "from 1 to 256"),
+            ({"max_new_tokens": True}, "from 1 upward"),
+            ({"top_k": False}, "from 0 upward"),
             ({"top_k": -1}, "from 0 upward"),
             ({"temperature": 0, "do_sample": True}, "do_sample=False"),
             ({"temperature": -1}, "do_sample=False"),
@@ -294,6 +300,117 @@ def test_sampling_happens_only_when_it_is_asked_for(torch_llm: Any) -> None:
     seeded = torch_llm.bind(temperature=5.0, max_new_tokens=12, seed=7)
     assert len({seeded.invoke("once upon") for _ in range(3)}) == 1
     assert torch_llm.invoke(FRANCE, temperature=0) == torch_llm.invoke(FRANCE)
+
+
+class TestSwitchedOff:
+    """What the model's own options switch off, a call does not ask for in vain."""
+
+    @pytest.mark.parametrize(
+        ("own", "call", "words"),
+        [
+            ({"do_sample": False}, {"temperature": 0.7}, "temperature=0.7 .*do_sample=False"),
+            ({"do_sample": False}, {"top_k": 3, "top_p": 0.5}, "top_k=3 and top_p=0.5"),
+            ({"temperature": 0}, {"top_k": 3}, "top_k=3 .*temperature=0"),
+            ({"temperature": 0}, {"do_sample": True}, "do_sample=True .*temperature=0"),
+        ],
+    )
+    def test_a_contradiction_is_refused(
+        self, engine: Any, own: dict[str, Any], call: dict[str, Any], words: str
+    ) -> None:
+        """The error names both, and what to write."""
+        llm = engine(own)
+        for way in (llm.invoke, lambda p, **kw: list(llm.stream(p, **kw))):
+            with pytest.raises(ParameterError, match=words) as caught:
+                way(FRANCE, **call)
+            assert "to the call" in caught.value.next_step
+
+    @pytest.mark.parametrize(
+        ("own", "call"),
+        [
+            ({"do_sample": False}, {"temperature": 5.0, "do_sample": True}),
+            ({"temperature": 0}, {"temperature": 5.0}),
+            ({}, {"temperature": 5.0}),
+            ({}, {"temperature": 5.0, "do_sample": None}),
+        ],
+    )
+    def test_a_call_can_sample(
+        self, engine: Any, own: dict[str, Any], call: dict[str, Any]
+    ) -> None:
+        """Whoever gives what is needed gets answers that differ."""
+        llm = engine(own).bind(max_new_tokens=8, **call)
+        assert len({llm.invoke("once upon") for _ in range(5)}) > 1
+
+    @pytest.mark.parametrize("call", [{"do_sample": False}, {"temperature": 0}])
+    def test_a_call_can_switch_sampling_off(self, engine: Any, call: dict[str, Any]) -> None:
+        """Whatever temperature the model has."""
+        llm = engine({"temperature": 5.0, "top_k": 40}).bind(max_new_tokens=8, **call)
+        assert len({llm.invoke("once upon") for _ in range(3)}) == 1
+
+    def test_a_chat_model_is_refused_too(self, engine: Any) -> None:
+        """The temperature of a LocalChat is an option of its calls."""
+        from local_pipelines import LocalChat
+
+        chat = LocalChat(llm=engine({"do_sample": False}), temperature=0.7)
+        with pytest.raises(ParameterError, match=r"temperature=0.7 .*do_sample=False"):
+            chat.invoke(FRANCE)
+
+    @pytest.fixture(params=["torch", "genai"])
+    def engine(self, request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], Any]:
+        """Make a model with options of its own out of a loaded one."""
+        llm = request.getfixturevalue(f"{request.param}_llm")
+        return lambda own: llm.model_copy(update={"pipeline_kwargs": {"max_new_tokens": 24, **own}})
+
+
+def test_every_option_for_sampling_and_lengths_is_known() -> None:
+    """No option of transformers' own list is taken for an option of a pipeline."""
+    from transformers import GenerationConfig
+
+    from local_pipelines._options import GENERATION_OPTIONS, check_model_kwargs
+
+    wanted = re.compile(
+        "do_sample|guidance_scale|penalty_alpha|seed|early_stopping|stop_strings|top_.|min_p"
+        "|typical_p|temperature|(max|min)_(length|new_tokens|time)|num_(beam|return).*|.*_penalty"
+        "|.*_cutoff|.*repeat_ngram_size|.*suppress_tokens|.*_words_ids|sequence_bias|forced_.*_token_id"
+    )
+    names = [name for name in GenerationConfig().to_dict() if wanted.fullmatch(name)]
+    assert len(names) > 30
+    for name in names:
+        assert name in GENERATION_OPTIONS
+        with pytest.raises(ParameterError, match=name):
+            check_model_kwargs({name: 1})
+
+
+def test_a_model_without_a_temperature_of_its_own_has_one(
+    torch_llm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the pipeline's 0.7: 1 is what transformers computes with."""
+    from local_pipelines.llm import _configure
+
+    pipe = torch_llm.pipeline
+    monkeypatch.setattr(pipe, "generation_config", copy.deepcopy(pipe.generation_config))
+    monkeypatch.setattr(pipe.model.generation_config, "temperature", None)
+    monkeypatch.setattr(pipe.model.generation_config, "do_sample", True)
+    _configure(pipe, {})
+    assert pipe.generation_config.temperature == 1.0
+    assert pipe.generation_config.do_sample is True
+
+
+def test_a_pipeline_of_transformers_5_20_has_no_configuration(torch_llm: Any) -> None:
+    """What it was made with and its defaults are joined with the model's own."""
+    from transformers import GenerationConfig
+
+    from local_pipelines._torch_options import configured
+
+    pipe = SimpleNamespace(
+        model=torch_llm.pipeline.model,
+        _prepare_generate_kwargs=lambda _: {
+            "generation_config": GenerationConfig(top_k=7),
+            "max_new_tokens": 256,
+        },
+    )
+    config = configured(pipe)
+    assert (config.top_k, config.max_new_tokens) == (7, 256)
+    assert config.eos_token_id == torch_llm.pipeline.model.generation_config.eos_token_id
 
 
 def test_max_length_counts_the_prompt(torch_llm: Any) -> None:
@@ -378,7 +495,8 @@ def test_ordinary_use_is_silent(run_python: Callable[..., str], tmp_path: Path) 
         "from local_pipelines import LocalPipeline\n"
         "llm = LocalPipeline.from_model_id('pocket', task='text-generation',"
         " pipeline_kwargs={'max_new_tokens': 8, 'temperature': 0})\n"
-        "llm.batch(['a', 'b c'], stop=['x']); list(llm.stream('a')); llm.invoke('a', top_k=3)\n"
+        "llm.batch(['a', 'b c'], stop=['x']); list(llm.stream('a'))\n"
+        "llm.invoke('a', temperature=0.5, top_k=3)\n"
     )
     script = f"import sys; sys.stderr = open({str(tmp_path / 'err')!r}, 'w')\n{code}"
     run_python(script)
@@ -456,3 +574,10 @@ def test_importing_it_does_not_import_torch(run_python: Callable[..., str]) -> N
     """The classes can be imported, and `HF_HOME` still be set, in half a second."""
     code = "import local_pipelines.llm, local_pipelines.chat, sys; print(*sys.modules)"
     assert not {"torch", "transformers", "huggingface_hub"} & set(run_python(code).split())
+
+
+def test_the_engines_need_no_langchain(run_python: Callable[..., str]) -> None:
+    """Tokens in, answers out: what computes knows nothing of chains, and imports no framework."""
+    code = "import local_pipelines._torch_engine, local_pipelines._genai_engine, sys"
+    imported = set(run_python(f"{code}; print(*sys.modules)").split())
+    assert not {"langchain_core", "pydantic", "torch", "transformers"} & imported

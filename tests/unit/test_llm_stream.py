@@ -207,8 +207,8 @@ def test_a_tokenizer_in_python_decodes_the_same(
     torch_llm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the Rust tokenizer cannot be used, the slower way gives the same text."""
-    from local_pipelines import _torch_engine
+    from local_pipelines import _torch_run
 
     fast = list(torch_llm.stream("法国的首都是哪里？")), torch_llm.batch([FRANCE, STEPS])
-    monkeypatch.setattr(_torch_engine, "_is_plain", lambda _: False)
+    monkeypatch.setattr(_torch_run, "_is_plain", lambda _: False)
     assert (list(torch_llm.stream("法国的首都是哪里？")), torch_llm.batch([FRANCE, STEPS])) == fast

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from local_pipelines import LocalPipeline, _checkpoint, _names, load_llm, loading, models
-from local_pipelines._ir import MANIFEST, ExportError
+from local_pipelines._export_manifest import MANIFEST
 from local_pipelines._names import locate
 from local_pipelines.devices import Device
 from local_pipelines.errors import (
     DeviceError,
     EngineError,
+    ExportError,
     MissingPackageError,
     ModelError,
     ParameterError,
@@ -184,7 +185,7 @@ def test_a_folder_with_both_formats_is_for_torch_too(machine: Machine, tmp_path:
     for end in ("xml", "bin"):
         (folder / f"openvino_model.{end}").touch()
     wish = loading._Wish(locate(folder), "cpu", 8, None, None)
-    assert loading._exported(wish) == folder.resolve()
+    assert loading._load_exported(wish, lambda place: place) == folder.resolve()
     assert load_llm(folder).backend == "genai"
     assert load_llm(folder, backend="torch").backend == "torch"
     assert load_llm(folder, weight_format="int8").backend == "genai"
@@ -199,7 +200,7 @@ def test_a_missing_intel_gpu_is_found_before_an_export(
 ) -> None:
     """An export may take minutes."""
     pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
-    monkeypatch.setattr(loading, "_exported", lambda _: pytest.fail("it was exported"))
+    monkeypatch.setattr(loading, "_load_exported", lambda *_: pytest.fail("it was exported"))
     with pytest.raises(DeviceError):
         load_llm(backend=backend, device="GPU.7")
 

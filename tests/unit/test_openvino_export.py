@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import logging
 import os
@@ -17,8 +18,13 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import _ir, openvino
+from local_pipelines import _export_convert, _export_need, _ir, models
 from local_pipelines import check_ov_config as check
+from local_pipelines._checkpoint import Weights
+from local_pipelines._export_job import ExportJob
+from local_pipelines._export_manifest import MANIFEST
+from local_pipelines._export_workshop import workshop
+from local_pipelines._names import locate
 from local_pipelines.errors import (
     DeviceError,
     LocalPipelinesError,
@@ -89,10 +95,12 @@ class FakeTools:
 def tools(monkeypatch: pytest.MonkeyPatch) -> FakeTools:
     """The tools' stand-in, on a machine that has room for everything."""
     fake = FakeTools()
-    monkeypatch.setattr(openvino, "_load_exporter", lambda: fake)
-    monkeypatch.setattr(openvino, "_check_extra", lambda: None)
-    monkeypatch.setattr(openvino, "_memory_free", lambda: 100 * GB)
-    monkeypatch.setattr(openvino, "_disk_free", lambda _: 100 * GB)
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # the disk's pace is not what is tested
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+    monkeypatch.setattr(_export_convert, "load_exporter", lambda: fake)
+    monkeypatch.setattr(_export_need, "check_packages", lambda: None)
+    monkeypatch.setattr(_export_need, "ram", lambda: (100 * GB, 100 * GB))
+    monkeypatch.setattr(_export_need, "disk_free", lambda _: 100 * GB)
     return fake
 
 
@@ -162,7 +170,7 @@ def test_the_note_has_no_path_of_this_machine(
     tools: FakeTools, tmp_path: Path, source: Path
 ) -> None:
     """An export can be handed on: a folder's name is in it, not the way to it."""
-    manifest = (export(tmp_path / "ir", source) / _ir.MANIFEST).read_text()
+    manifest = (export(tmp_path / "ir", source) / MANIFEST).read_text()
     assert "my-model" in manifest
     assert str(tmp_path) not in manifest
 
@@ -362,13 +370,23 @@ def test_the_target_appears_only_when_it_is_finished(tools: FakeTools, tmp_path:
 
 def test_what_a_killed_process_left_is_removed(tools: FakeTools, tmp_path: Path) -> None:
     """The working folder of a dead process goes; that of a living one and other names stay."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
-        dead.wait()
-    gone = write_ir(tmp_path / f".ir.partial-{dead.pid}-1000000000-abc123")
-    alive = write_ir(tmp_path / f".ir.partial-{openvino._owner()}-abc123")
-    other = write_ir(tmp_path / f".other.partial-{dead.pid}-1000000000-abc123")
-    export(tmp_path / "ir")
-    assert [folder.exists() for folder in (gone, alive, other)] == [False, True, True]
+    code = (
+        "import os, sys; from pathlib import Path\n"
+        "from local_pipelines._export_workshop import workshop\n"
+        "contexts = [workshop(Path(name)) for name in sys.argv[1:]]\n"
+        "print(*(context.__enter__().folder for context in contexts), flush=True)\n"
+        "os._exit(9)"
+    )
+    targets = [str(tmp_path / "ir"), str(tmp_path / "other")]
+    made = subprocess.run(
+        [sys.executable, "-c", code, *targets], capture_output=True, text=True, check=False
+    )
+    gone, other = map(Path, made.stdout.split())
+    with workshop(tmp_path / "ir") as alive:
+        assert gone.exists()
+        export(tmp_path / "ir")
+        folders = (gone, alive.folder, other)
+        assert [folder.exists() for folder in folders] == [False, True, True]
 
 
 def test_two_processes_make_one_export(tools: FakeTools, tmp_path: Path) -> None:
@@ -405,7 +423,7 @@ def test_too_little_disk_is_told_with_figures(
     tools: FakeTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk is found before the work, with what is needed and what is there."""
-    monkeypatch.setattr(openvino, "_disk_free", lambda _: 5_000_000)
+    monkeypatch.setattr(_export_need, "disk_free", lambda _: 5_000_000)
     with pytest.raises(ExportError, match=r"needs about \d+\.\d MB on the disk, and 5\.0 MB are"):
         export(tmp_path / "ir")
     assert not tools.calls
@@ -415,17 +433,28 @@ def test_too_little_memory_is_told_with_figures(
     tools: FakeTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Too little memory is found before the work; `force` tries all the same."""
-    monkeypatch.setattr(openvino, "_memory_free", lambda: 5_000_000)
+    monkeypatch.setattr(_export_need, "ram", lambda: (100 * GB, 5_000_000))
     with pytest.raises(ExportError, match=r"needs about \d+\.\d MB of memory, and 5\.0 MB are"):
         export(tmp_path / "ir")
     assert not tools.calls
     assert export(tmp_path / "ir", force=True).is_dir()
 
 
+def test_a_download_of_unknown_size_counts_two_bytes_a_weight(
+    tools: FakeTools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """int8 needs twice what the checkpoint takes, which is in 16 bits unless it is known."""
+    facts = models.Facts("someone/model", cached=False, weights=Weights(GB))
+    monkeypatch.setattr(models, "known_facts", lambda _: facts)
+    monkeypatch.setattr(_export_need, "ram", lambda: (100 * GB, GB))
+    with pytest.raises(ExportError, match=r"needs about 4\.0 GB of memory, and 1\.0 GB are free"):
+        export(tmp_path / "ir", "someone/model", weight_format="int8")
+
+
 def test_int8_needs_room_for_the_copy_it_is_made_from() -> None:
     """The figures: 4 bytes a weight for fp32, the file and one byte more for int8."""
-    jobs = {form: openvino._Job("pocket", Path("x"), form, None) for form in ("fp32", "int8")}
-    needs = {form: openvino._need(job, GB, 2 * GB) for form, job in jobs.items()}
+    jobs = {form: ExportJob(locate("pocket"), Path("x"), form) for form in ("fp32", "int8")}
+    needs = {form: _export_need.need_of(job, GB, 2 * GB) for form, job in jobs.items()}
     assert needs["fp32"].kept == 4 * GB
     assert needs["fp32"].memory == 8 * GB
     assert needs["int8"].kept < 1.2 * GB < 3 * GB < needs["int8"].disk < 3.2 * GB
@@ -448,7 +477,7 @@ def test_tools_that_cannot_be_imported_are_told(
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "optimum.exporters.openvino", None)
     with pytest.raises(MissingPackageError, match="cannot be imported"):
-        openvino._load_exporter()
+        _export_convert.load_exporter()
 
 
 def test_an_openvino_model_is_not_exported_again(tools: FakeTools, tmp_path: Path) -> None:
@@ -487,6 +516,7 @@ def make_source(folder: Path, model_type: str, **shapes: list[int]) -> Path:
 
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (folder / "tokenizer.json").write_text("{}")
     header: dict[str, Any] = {}
     end = 0
     for name, shape in shapes.items():
@@ -498,6 +528,7 @@ def make_source(folder: Path, model_type: str, **shapes: list[int]) -> Path:
     text = json.dumps(header).encode()
     data = struct.pack("<Q", len(text)) + text + bytes(end)
     (folder / "model.safetensors").write_bytes(data)
+    (folder / "tokenizer.json").write_text("{}")
     return folder
 
 
@@ -640,9 +671,9 @@ def test_an_export_of_a_newer_openvino_is_told(
     """An export of a newer OpenVINO is an error that names both versions."""
     pytest.importorskip("openvino")
     ours = export(tmp_path / "ours")
-    manifest = json.loads((ours / _ir.MANIFEST).read_text())
+    manifest = json.loads((ours / MANIFEST).read_text())
     manifest["versions"]["openvino"] = newer
-    (ours / _ir.MANIFEST).write_text(json.dumps(manifest))
+    (ours / MANIFEST).write_text(json.dumps(manifest))
     for folder in (ours, write_ir(tmp_path / "cli", version=newer)):
         with pytest.raises(ExportError, match=f"made by OpenVINO {newer}, and 20.* is installed"):
             read_export(folder)
@@ -675,7 +706,7 @@ def test_what_is_no_export_is_told(tmp_path: Path) -> None:
 
 def test_an_unreadable_note_does_not_hide_the_model(tools: FakeTools, tmp_path: Path) -> None:
     """A damaged note makes it a folder of unknown origin, which can still be read."""
-    (export(tmp_path / "ir") / _ir.MANIFEST).write_text("{")
+    (export(tmp_path / "ir") / MANIFEST).write_text("{")
     assert read_export(tmp_path / "ir").weight_format == "fp32"
 
 
