@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local_pipelines import errors, explain, model_path
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines.errors import ParameterError
 from local_pipelines.explaining import Explanation
 from local_pipelines.files import Interrupted
 
@@ -220,13 +220,10 @@ def test_an_error_of_this_package_explains_itself() -> None:
 @pytest.mark.parametrize("name", errors.__all__)
 def test_every_error_of_this_package_is_known(name: str) -> None:
     """Each keeps its own fact, cause and next step, also where it led to a stranger's error."""
-    try:
-        try:
-            raise getattr(errors, name)("A fact.", "A cause.", "A step.")
-        except LocalPipelinesError as error:
-            raise RuntimeError("in a thread") from error
-    except RuntimeError as error:
-        assert explain(error) == Explanation("A fact.", "A cause.", "A step.")
+    own = getattr(errors, name)("A fact.", "A cause.", "A step.")
+    stranger = RuntimeError("in a thread")
+    stranger.__cause__ = own
+    assert explain(stranger) == Explanation("A fact.", "A cause.", "A step.")
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("Stopped: 3 of 9.")])
