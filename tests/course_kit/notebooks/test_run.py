@@ -347,7 +347,7 @@ def test_help_lists_every_command_in_one_line_each(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         front.main(["-h"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    for name in ("run", "execute", "check", "train", "table", "freeze"):
+    for name in ("run", "execute", "check", "train", "table", "translations"):
         assert sum(words[:1] == [name] and len(words) > 3 for words in lines) == 1
 
 
