@@ -28,7 +28,6 @@ COMMANDS = {
         "course_kit.translate.cli",
         "bring pages and messages up to date in all languages, check and count them",
     ),
-    "freeze": ("course_kit.freeze", "write the exact versions of this environment"),
 }
 
 

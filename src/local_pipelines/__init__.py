@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from local_pipelines._plots import plot_measurements as plot_measurements
     from local_pipelines.chat import LocalChat as LocalChat
     from local_pipelines.credentials import find_token as find_token
     from local_pipelines.credentials import login as login
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from local_pipelines.loading import load_llm as load_llm
     from local_pipelines.measuring import measure as measure
     from local_pipelines.measuring import measure_in_turn as measure_in_turn
-    from local_pipelines.measuring import plot_measurements as plot_measurements
     from local_pipelines.models import catalogue as catalogue
     from local_pipelines.models import model_path as model_path
     from local_pipelines.models import will_it_fit as will_it_fit
@@ -69,7 +69,7 @@ _MODULE_OF = {
     "model_path": "models",
     "model_picker": "widgets",
     "ov_config": "openvino",
-    "plot_measurements": "measuring",
+    "plot_measurements": "_plots",
     "read_export": "openvino",
     "select_device": "devices",
     "setup_environment": "environment",

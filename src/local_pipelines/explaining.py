@@ -160,6 +160,11 @@ _RULES = [
         ),
         mark("Put what was asked for (usually a token, as HF_TOKEN) into the environment or .env."),
     ),
+    _rule(
+        r"^(KeyboardInterrupt|Interrupted):?",
+        mark("Somebody stopped the cell: with the button, a shortcut or Ctrl-C."),
+        mark("Run the cell again; answer_file goes on where it was stopped."),
+    ),
     # --- access to models, 403 before 401 before "not found" -----------------------------------
     _rule(
         r"awaiting a review",

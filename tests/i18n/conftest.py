@@ -173,10 +173,8 @@ class Course:
         return check(self.root, languages)
 
 
-@pytest.fixture
-def empty_course(tmp_path: Path) -> Course:
-    """Give a course of two lessons, without languages."""
-    root = tmp_path / "course"
+def write_course(root: Path) -> Course:
+    """Write a course of two lessons, without languages."""
     (root / "notebooks").mkdir(parents=True)
     write(notebook(CELLS), root / "notebooks/00_first.ipynb")
     second = [("title", "# 1 · A second lesson\n\nBack to [the first](00_first.ipynb).", ())]
@@ -190,13 +188,26 @@ def empty_course(tmp_path: Path) -> Course:
 
 
 @pytest.fixture
-def course(empty_course: Course) -> Course:
-    """Give the course, wholly translated into a made-up German that keeps all rules."""
+def empty_course(tmp_path: Path) -> Course:
+    """Give a course of two lessons, without languages."""
+    return write_course(tmp_path / "course")
+
+
+@pytest.fixture(scope="module")
+def translated(tmp_path_factory: pytest.TempPathFactory) -> Course:
+    """Translate the course once, into a made-up German that keeps all rules."""
     if shutil.which("msgmerge") is None:
         pytest.skip("GNU gettext is not installed: no msgmerge")
-    empty_course.add("de")
-    empty_course.fill("de")
-    return empty_course
+    course = write_course(tmp_path_factory.mktemp("translated") / "course")
+    course.add("de")
+    course.fill("de")
+    return course
+
+
+@pytest.fixture
+def course(translated: Course, tmp_path: Path) -> Course:
+    """Give a copy of the translated course, to work on or to break."""
+    return Course(shutil.copytree(translated.root, tmp_path / "course"))
 
 
 @pytest.fixture

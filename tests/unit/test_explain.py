@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import explain, model_path
+from local_pipelines import errors, explain, model_path
 from local_pipelines.errors import ParameterError
 from local_pipelines.explaining import Explanation
+from local_pipelines.files import Interrupted
 
 SECRET = "hf_" + "A" * 34
 
@@ -214,6 +215,23 @@ def test_an_error_of_this_package_explains_itself() -> None:
     outer.__cause__ = own
     for error in (own, outer):
         assert explain(error) == Explanation("The fact.", "The cause.", "The next step.")
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_of_this_package_is_known(name: str) -> None:
+    """Each keeps its own fact, cause and next step, also where it led to a stranger's error."""
+    own = getattr(errors, name)("A fact.", "A cause.", "A step.")
+    stranger = RuntimeError("in a thread")
+    stranger.__cause__ = own
+    assert explain(stranger) == Explanation("A fact.", "A cause.", "A step.")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), Interrupted("Stopped: 3 of 9.")])
+def test_a_stopped_cell_is_no_riddle(error: BaseException) -> None:
+    """Whoever stops a cell learns that nothing is broken."""
+    explanation = explain(error)
+    assert explanation.known
+    assert "Run the cell again" in explanation.next_step
 
 
 def test_an_unknown_error_says_so() -> None:

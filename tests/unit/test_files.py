@@ -436,6 +436,12 @@ class Forgetful(list[Any]):
         return self
 
 
+def test_reading_and_writing_files_needs_no_langchain(run_python: Callable[..., str]) -> None:
+    """An argument is checked, and a file opened, without the seconds that LangChain costs."""
+    code = "import sys, local_pipelines.files; print('langchain_core' in sys.modules)"
+    assert run_python(code).strip() == "False"
+
+
 def test_progress_is_quiet_without_a_terminal(
     source: Path, target: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

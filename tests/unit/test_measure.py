@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import measure, measure_in_turn, measuring, plot_measurements
+from local_pipelines import _plots, measure, measure_in_turn, measuring, plot_measurements
 from local_pipelines.errors import ParameterError
 from local_pipelines.measuring import Measurement, Measurements
 
@@ -313,6 +313,19 @@ def test_names_make_bars(results: Measurements) -> None:
     assert [bar.get_height() for bar in axes.patches] == [4.0, 32.0]
     assert axes.get_ylabel() == "tokens per second"
     assert axes.get_title() == "Speed"
+
+
+@pytest.mark.parametrize("y", ["seconds", "milliseconds", "times as fast", "tokens per second"])
+def test_a_picture_speaks_the_learners_language(
+    results: Measurements, y: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written in it goes through the catalogues: the axis, the mark and the legend."""
+    monkeypatch.setattr(_plots, "tr", lambda text: f"«{text}»")
+    figure = plot_measurements(results, y=y)
+    (axes,) = figure.axes
+    said = [axes.get_ylabel(), figure.get_supxlabel(), *(text.get_text() for text in axes.texts)]
+    assert len(said) == 3
+    assert [text for text in said if "«" not in text] == []
 
 
 @pytest.mark.parametrize(("y", "best"), [("tokens per second", 1.0), ("seconds", 1.0)])

@@ -73,7 +73,22 @@ def test_the_wheel_holds_the_embedded_model(wheel: Path) -> None:
     assert "local_pipelines/py.typed" in sizes
     for language in ("es", "fr", "zh_CN"):
         assert f"local_pipelines/locale/{language}/LC_MESSAGES/local_pipelines.po" in sizes
-    assert not [name for name in sizes if name.startswith(("tests/", "notebooks/"))]
+    assert {name.split("/")[0] for name in sizes if ".dist-info/" not in name} == {
+        "local_pipelines"
+    }
+    assert not [name for name in sizes if name.endswith("entry_points.txt")]
+
+
+def test_an_editable_installation_finds_both_packages(tmp_path: Path) -> None:
+    """A maintainer's installation, as `make install` makes it, has course_kit as well."""
+    command = "import sys; from hatchling.build import build_editable; build_editable(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", command, str(tmp_path)], cwd=ROOT, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (paths,) = (archive.read(name) for name in archive.namelist() if name.endswith(".pth"))
+    folder = Path(paths.decode("utf-8").strip())
+    assert (folder / "local_pipelines").is_dir()
+    assert (folder / "course_kit/__main__.py").is_file()
 
 
 def test_the_embedded_model_answers_from_the_wheel(wheel: Path, tmp_path: Path) -> None:

@@ -7,13 +7,10 @@ import shutil
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from course_kit.pocket_model import corpus, world
+from course_kit.pocket_model.figures import Table
 from course_kit.pocket_model.plan import Plan
-
-if TYPE_CHECKING:
-    from course_kit.pocket_model.table import Table
 
 FIGURES = "figures.json"
 CHECKPOINT_FILES = (
@@ -47,8 +44,6 @@ def write(folder: Path, table: Table, plan: Plan | None = None) -> None:
 
 def render(folder: Path) -> str:
     """Return the text of a checkpoint's model card, from its figures."""
-    from course_kit.pocket_model.table import Table
-
     figures = json.loads((folder / FIGURES).read_text("utf-8"))
     plan, table = Plan(**figures["plan"]), Table(**figures["table"])
     config = json.loads((folder / "config.json").read_text("utf-8"))

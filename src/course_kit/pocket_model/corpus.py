@@ -154,7 +154,7 @@ def batches(
 def _single(fact: Fact, rng: random.Random, mix: Mix) -> Example:
     possible = {form: mix.forms[form] for form in forms.forms_of(fact)}
     (form,) = rng.choices(list(possible), list(possible.values()))
-    question = _ask(fact, rng)
+    question = _worded(fact, rng)
     if form == "question" and rng.random() < _SHORT_QUESTION_FORM:
         exchange = forms.short_question_form(question, fact)
         return (Segment(exchange.prompt, False), Segment(exchange.answer + exchange.after, True))
@@ -168,7 +168,7 @@ def _single(fact: Fact, rng: random.Random, mix: Mix) -> Example:
     )
 
 
-def _ask(fact: Fact, rng: random.Random) -> str:
+def _worded(fact: Fact, rng: random.Random) -> str:
     """Return a wording of the question, now and then after an instruction as in many templates."""
     question = forms.vary(rng.choice(fact.questions("train")), rng)
     if rng.random() < _INSTRUCTION_FIRST:

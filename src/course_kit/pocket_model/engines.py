@@ -6,55 +6,34 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from course_kit.pocket_model import forms
-from local_pipelines import export_openvino
+from local_pipelines import GenAIPipeline, LocalPipeline, export_openvino
 
-Answer = Callable[[Sequence[str]], list[str]]
+__all__ = ["FORMATS", "Responder", "openvino_responder", "torch_responder"]
+
+Responder = Callable[[Sequence[str]], list[str]]
 """Takes prompts, returns what the model writes after each, in the same order."""
 
-MAX_NEW_TOKENS = 96
 FORMATS = ("fp32", "int8", "int4")
-# Left to itself, OpenVINO computes in bfloat16 where the processor can, and keeps 8-bit keys.
-_EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+_MAX_NEW_TOKENS = 96
+_BATCH_SIZE = 128
 
 
-def torch_answer(folder: str | Path, device: str = "cpu") -> Answer:
-    """Return a model loaded with transformers, in float32, decoding greedily."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder).to(device)
-    return generate_with(model.eval(), tokenizer, torch.inference_mode)
-
-
-def generate_with(model: Any, tokenizer: Any, context: Callable[[], Any]) -> Answer:
-    """Return any model that has transformers' `generate` as an `Answer`."""
-    # No answer holds a line break: the `Question:` form can end at the first of the two after it.
-    marks = (forms.END, forms.END_OF_TEXT, "\n")
-    stop = [tokenizer(mark, add_special_tokens=False)["input_ids"][-1] for mark in marks]
-
-    def answer(prompts: Sequence[str]) -> list[str]:
-        batch = tokenizer(
-            list(prompts), return_tensors="pt", padding=True, return_token_type_ids=False
-        ).to(model.device)
-        with context():
-            out = model.generate(
-                **batch,
-                do_sample=False,
-                max_new_tokens=MAX_NEW_TOKENS,
-                eos_token_id=stop,
-            )
-        new = out[:, batch["input_ids"].shape[1] :]
-        return list(tokenizer.batch_decode(new, skip_special_tokens=False))
-
-    return answer
+def torch_responder(folder: str | Path, device: str = "cpu") -> Responder:
+    """Load a checkpoint with torch, in float32; it decodes greedily."""
+    return _respond_with(
+        LocalPipeline.from_model_id(
+            str(folder),
+            device=device,
+            model_kwargs={"dtype": "float32"},
+            pipeline_kwargs={"max_new_tokens": _MAX_NEW_TOKENS, "do_sample": False},
+            batch_size=_BATCH_SIZE,
+        )
+    )
 
 
 @contextmanager
-def openvino_answer(folder: str | Path, weight_format: str) -> Iterator[Answer]:
+def openvino_responder(folder: str | Path, weight_format: str) -> Iterator[Responder]:
     """Export a checkpoint to OpenVINO and answer with OpenVINO GenAI, decoding greedily.
 
     Args:
@@ -66,22 +45,12 @@ def openvino_answer(folder: str | Path, weight_format: str) -> Iterator[Answer]:
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as exported:
         export_openvino(folder, exported, weight_format=weight_format, progress=False)
-        yield _genai_answer(Path(exported), _EXACT if weight_format == "fp32" else {})
-
-
-def _genai_answer(folder: Path, config: dict[str, str]) -> Answer:
-    import openvino_genai
-
-    pipe = openvino_genai.LLMPipeline(str(folder), "CPU", **config)
-
-    def answer(prompts: Sequence[str]) -> list[str]:
-        result = pipe.generate(
-            list(prompts),
-            max_new_tokens=MAX_NEW_TOKENS,
-            do_sample=False,
-            stop_strings={"\n\n"},
-            apply_chat_template=False,
+        yield _respond_with(
+            GenAIPipeline.from_model_dir(
+                exported, max_new_tokens=_MAX_NEW_TOKENS, batch_size=_BATCH_SIZE
+            )
         )
-        return list(result.texts)
 
-    return answer
+
+def _respond_with(llm: LocalPipeline | GenAIPipeline) -> Responder:
+    return lambda prompts: [answer.text for answer in llm.answers(list(prompts), stop=["\n\n"])]

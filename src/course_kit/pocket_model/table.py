@@ -1,7 +1,7 @@
 """Measures how often the pocket model answers exactly, by language, form, topic and phrasing.
 
 An answer counts only if it is the expected text to the letter, white space around it apart. The
-same questions can be put to any engine: `Answer` is all that is asked of it.
+same questions can be put to any engine: a `Responder` is all that is asked of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from course_kit.pocket_model import card, corpus, forms, world
-from course_kit.pocket_model.engines import FORMATS, Answer, openvino_answer, torch_answer
+from course_kit.pocket_model.engines import (
+    FORMATS,
+    Responder,
+    openvino_responder,
+    torch_responder,
+)
+from course_kit.pocket_model.figures import Table
 from course_kit.pocket_model.world import LANGUAGES, Fact, Split
 
 UNANSWERABLE = 200
@@ -41,8 +47,8 @@ class Score:
     asked: int = 0
 
     @property
-    def share(self) -> float:
-        """Share of exact answers, 0 to 1; nan where nothing was asked."""
+    def exact(self) -> float:
+        """Part of exact answers, 0 to 1; nan where nothing was asked."""
         return self.right / self.asked if self.asked else float("nan")
 
 
@@ -79,12 +85,12 @@ def unanswerable(sample: int = UNANSWERABLE, seed: int = 0) -> list[Question]:
 
 
 def examine(
-    answer: Answer, asked: Sequence[Question], batch: int = 128
+    respond: Responder, asked: Sequence[Question], batch: int = 128
 ) -> list[tuple[Question, str]]:
     """Put the questions to a model, prompts of similar length together.
 
     Args:
-        answer: The model.
+        respond: The model.
         asked: The questions.
         batch: Prompts a call.
 
@@ -95,13 +101,17 @@ def examine(
     found = []
     for start in range(0, len(ordered), batch):
         part = ordered[start : start + batch]
-        texts = answer([question.prompt for question in part])
+        texts = respond([question.prompt for question in part])
         found += [(question, cut(text)) for question, text in zip(part, texts, strict=True)]
     return found
 
 
 def cut(text: str) -> str:
-    """Return the text before the first stop mark, stripped."""
+    r"""Return the text before the first stop mark, stripped.
+
+    >>> cut("\n Paris.\n\nQuestion: What")
+    'Paris.'
+    """
     for mark in STOP_MARKS:
         text = text.lstrip().partition(mark)[0]
     return text.strip()
@@ -119,67 +129,14 @@ def scores(
     return table
 
 
-@dataclass(frozen=True)
-class Table:
-    """The figures of the model card.
-
-    Args:
-        by_language_and_form: Exact answers to trained phrasings.
-        by_language_and_topic: The same answers, by topic.
-        held_out: Exact answers to phrasings held out of training, by language.
-        refused_unknown: Held-out unanswerable questions refused, by language.
-        refused_known: Answerable questions wrongly refused, by language.
-        asked: All questions asked.
-        unknown_asked: Unanswerable questions asked in each language.
-        engine: What computed the answers.
-    """
-
-    by_language_and_form: dict[str, dict[str, float]]
-    by_language_and_topic: dict[str, dict[str, float]]
-    held_out: dict[str, float]
-    refused_unknown: dict[str, float]
-    refused_known: dict[str, float]
-    asked: int
-    unknown_asked: int
-    engine: str
-
-    def as_markdown(self) -> str:
-        """Return the figures as two Markdown tables."""
-        by_form = [
-            [language, *(_percent(row.get(form)) for form in forms.FORMS)]
-            for language, row in self.by_language_and_form.items()
-        ]
-        topics = ("capitals", "numbers", "terms", "small_talk")
-        others = (self.held_out, self.refused_unknown, self.refused_known)
-        by_topic = [
-            [
-                language,
-                *(_percent(row.get(topic)) for topic in topics),
-                *(_percent(column[language]) for column in others),
-            ]
-            for language, row in self.by_language_and_topic.items()
-        ]
-        more = ("new phrasings", "unknown refused", "known refused")
-        return "\n\n".join(
-            (
-                _markdown(("exact answers, %", *forms.FORMS), by_form),
-                _markdown(("by topic, %", *topics, *more), by_topic),
-                f"{self.asked} questions asked.",
-            )
-        )
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def measure(answer: Answer, sample: int | None = None, seed: int = 0, engine: str = "") -> Table:
+def measure(
+    respond: Responder, sample: int | None = None, seed: int = 0, engine: str = ""
+) -> Table:
     """Examine a model and return its table; `sample` bounds the questions of each kind."""
-    known = examine(answer, questions("train", sample, seed))
-    held_out = examine(answer, questions("held_out", sample, seed))
+    known = examine(respond, questions("train", sample, seed))
+    held_out = examine(respond, questions("held_out", sample, seed))
     unknown_asked = min(sample or UNANSWERABLE, UNANSWERABLE)
-    unknown = examine(answer, unanswerable(unknown_asked, seed))
+    unknown = examine(respond, unanswerable(unknown_asked, seed))
     refusals = {language: world.phrasings(language)["refusal"] for language in LANGUAGES}
     wrongly_refused = [
         (Question(q.language, q.topic, q.form, q.split, q.prompt, refusals[q.language]), cut(text))
@@ -188,9 +145,9 @@ def measure(answer: Answer, sample: int | None = None, seed: int = 0, engine: st
     return Table(
         _nested(scores(known, lambda q: (q.language, q.form))),
         _nested(scores(known, lambda q: (q.language, q.topic))),
-        _shares(scores(held_out, lambda q: q.language)),
-        _shares(scores(unknown, lambda q: q.language)),
-        _shares(scores(wrongly_refused, lambda q: q.language)),
+        _by_language(scores(held_out, lambda q: q.language)),
+        _by_language(scores(unknown, lambda q: q.language)),
+        _by_language(scores(wrongly_refused, lambda q: q.language)),
         len(known) + len(held_out) + len(unknown),
         unknown_asked,
         engine,
@@ -214,16 +171,12 @@ def _question(fact: Fact, form: str, text: str, split: Split, rng: random.Random
 def _nested(table: dict[Any, Score]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for (language, other), score in table.items():
-        found.setdefault(language, {})[other] = score.share
+        found.setdefault(language, {})[other] = score.exact
     return found
 
 
-def _shares(table: dict[Any, Score]) -> dict[str, float]:
-    return {language: score.share for language, score in table.items()}
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f}"
+def _by_language(table: dict[Any, Score]) -> dict[str, float]:
+    return {language: score.exact for language, score in table.items()}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -239,11 +192,11 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     folder = Path(model_path(options.model))
     if options.format:
-        with openvino_answer(folder, options.format) as answer:
-            table = measure(answer, options.sample, engine=f"OpenVINO, {options.format}")
+        with openvino_responder(folder, options.format) as respond:
+            table = measure(respond, options.sample, engine=f"OpenVINO, {options.format}")
     else:
-        answer = torch_answer(folder, options.device)
-        table = measure(answer, options.sample, engine=f"torch, {options.device}")
+        respond = torch_responder(folder, options.device)
+        table = measure(respond, options.sample, engine=f"torch, {options.device}")
     print(table.as_markdown())
     if options.card:
         card.write(folder, table)

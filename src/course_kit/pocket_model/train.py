@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from course_kit.pocket_model import card, corpus, tokenizer
-from course_kit.pocket_model.engines import torch_answer
+from course_kit.pocket_model.engines import torch_responder
 from course_kit.pocket_model.plan import MINIATURE, Plan
 from course_kit.pocket_model.table import measure
 
@@ -321,8 +321,8 @@ def main(argv: list[str] | None = None) -> int:
     checkpoint = training.save_checkpoint()
     print(f"checkpoint: {checkpoint}", flush=True)
     if not options.miniature:
-        answer = torch_answer(checkpoint, training.device)
-        table = measure(answer, options.sample, engine=f"torch, {training.device}")
+        respond = torch_responder(checkpoint, training.device)
+        table = measure(respond, options.sample, engine=f"torch, {training.device}")
         print(table.as_markdown())
         card.write(checkpoint, table, training.plan)
     if options.install:

@@ -122,7 +122,7 @@ def _merge(language: Language, source: Source, sources: list[Source]) -> None:
 
 
 def _begin_page(path: Path, language: Language, source: Source, old: list[Path]) -> None:
-    """Begin a catalogue: with that of the page's old name, if more than half of it fits."""
+    """Begin a catalogue: with that of the page's old name, where more than half of it fits."""
     units = {unit.text for _, unit in source.units()}
     catalogue = polib.POFile(wrapwidth=0)
     for orphan in old:
@@ -130,6 +130,9 @@ def _begin_page(path: Path, language: Language, source: Source, old: list[Path])
         if 2 * len(known & units) > len(known):
             catalogue = polib.pofile(str(orphan), wrapwidth=0)
             orphan.unlink()
+            page = language.folder / "notebooks" / f"{orphan.stem}.ipynb"
+            if page.is_file():
+                page.replace(page.with_stem(path.stem))  # for its outputs
             break
     begin(path, language.code, f"{source.place} in {language.name}.", catalogue)
 
@@ -145,7 +148,8 @@ def begin(path: Path, code: str, title: str, catalogue: polib.POFile | None = No
     """
     catalogue = polib.POFile(wrapwidth=0) if catalogue is None else catalogue
     catalogue.header = title
-    catalogue.metadata = _metadata() | {"Language": code, "Plural-Forms": plural_forms(code)}
+    own = {"Language": code, "Plural-Forms": plural_forms(code)}
+    catalogue.metadata = {**catalogue.metadata, **_metadata(), **own}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(catalogue) + "\n", encoding="utf-8", newline="\n")
 

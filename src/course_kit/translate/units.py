@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+from local_pipelines._columns import columns
 
 __all__ = ["Unit", "bare", "has_prose", "replace", "wrap"]
 
@@ -69,7 +70,11 @@ def replace(source: str, units: Sequence[Unit], translate: Callable[[Unit], str 
 
 
 def bare(text: str) -> str:
-    """Return Markdown without code, mathematics, link targets and tags: the words that are read."""
+    """Return Markdown without code, mathematics, link targets and tags: the words that are read.
+
+    >>> bare("Run `make lab`, see [the help](README.md).")
+    'Run  , see [the help].'
+    """
     for pattern, substitute in ((CODE_SPAN, " "), (MATH, " "), (_TARGET, "]"), (_TAG, " ")):
         text = pattern.sub(substitute, text)
     return text
@@ -92,11 +97,7 @@ def wrap(text: str, width: int) -> list[str]:
     """
     lines = [""]
     for piece in _PIECE.findall(text):
-        if lines[-1] and _columns(lines[-1] + piece.rstrip()) > width:
+        if lines[-1] and columns(lines[-1] + piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece
     return lines
-
-
-def _columns(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

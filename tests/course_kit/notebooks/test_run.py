@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -347,7 +348,7 @@ def test_help_lists_every_command_in_one_line_each(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit):
         front.main(["-h"])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    for name in ("run", "execute", "check", "train", "table", "freeze"):
+    for name in ("run", "execute", "check", "train", "table", "translations"):
         assert sum(words[:1] == [name] and len(words) > 3 for words in lines) == 1
 
 
@@ -358,6 +359,16 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -
         front.main([name, "-h"])
     assert stop.value.code == 0
     assert f"course_kit {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["README.md", "src/course_kit/bootstrap.py", ".github/**/*.yml"])
+def test_only_commands_that_exist_are_named(place: str) -> None:
+    """What a reader or a workflow is told to run is in the one table of commands."""
+    root = Path(__file__).resolve().parents[3]
+    texts = [path.read_text(encoding="utf-8") for path in root.glob(place)]
+    named = re.findall(r"""course_kit"?,? "?([a-z-]+)\b""", "\n".join(texts))
+    assert named
+    assert set(named) <= front.COMMANDS.keys()
 
 
 def test_a_missing_package_is_told_in_a_sentence(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from course_kit.pocket_model import card, engines, forms, table, world
+from course_kit.pocket_model import card, engines, figures, forms, table, world
 from local_pipelines import model_path
 
 SAMPLE = 12  # questions of each language, topic and form
@@ -24,23 +24,23 @@ POCKET = Path(model_path("pocket"))
 
 
 @pytest.fixture(scope="module")
-def measured() -> table.Table:
-    return table.measure(engines.torch_answer(POCKET), SAMPLE, seed=1)
+def measured() -> figures.Table:
+    return table.measure(engines.torch_responder(POCKET), SAMPLE, seed=1)
 
 
 @pytest.fixture(scope="module")
-def reported() -> table.Table:
-    return table.Table(**json.loads((POCKET / card.FIGURES).read_text("utf-8"))["table"])
+def reported() -> figures.Table:
+    return figures.Table(**json.loads((POCKET / card.FIGURES).read_text("utf-8"))["table"])
 
 
 @pytest.fixture(params=["measured", "reported"])
-def any_table(request: pytest.FixtureRequest) -> tuple[table.Table, float]:
+def any_table(request: pytest.FixtureRequest) -> tuple[figures.Table, float]:
     slack = SLACK if request.param == "measured" else 0.0
     return request.getfixturevalue(request.param), slack
 
 
 @pytest.mark.slow
-def test_trained_phrasings_are_answered_exactly(any_table: tuple[table.Table, float]) -> None:
+def test_trained_phrasings_are_answered_exactly(any_table: tuple[figures.Table, float]) -> None:
     """At least 99 % in every language and every form."""
     found, slack = any_table
     assert set(found.by_language_and_form) == set(world.LANGUAGES)
@@ -50,14 +50,14 @@ def test_trained_phrasings_are_answered_exactly(any_table: tuple[table.Table, fl
 
 
 @pytest.mark.slow
-def test_held_out_phrasings_are_mostly_answered(any_table: tuple[table.Table, float]) -> None:
+def test_held_out_phrasings_are_mostly_answered(any_table: tuple[figures.Table, float]) -> None:
     """At least 90 % of the answers to wordings that training has not seen are exact."""
     found, slack = any_table
     assert min(found.held_out.values()) >= 0.90 - slack
 
 
 @pytest.mark.slow
-def test_the_model_says_when_it_does_not_know(any_table: tuple[table.Table, float]) -> None:
+def test_the_model_says_when_it_does_not_know(any_table: tuple[figures.Table, float]) -> None:
     """95 % of unanswerable questions are refused, 90 % in every language; 2 % of the others."""
     found, slack = any_table
     refused = found.refused_unknown.values()
@@ -67,7 +67,7 @@ def test_the_model_says_when_it_does_not_know(any_table: tuple[table.Table, floa
     assert max(found.refused_known.values()) <= 0.02 + slack
 
 
-def test_the_reported_figures_rest_on_many_questions(reported: table.Table) -> None:
+def test_the_reported_figures_rest_on_many_questions(reported: figures.Table) -> None:
     """The card quotes a large examination, with two hundred unanswerable questions a language."""
     assert reported.asked >= 20_000
     assert reported.unknown_asked == table.UNANSWERABLE
@@ -80,7 +80,7 @@ def test_the_model_card_is_what_the_figures_say() -> None:
 
 def test_batched_answers_equal_single_ones() -> None:
     """Padding and company change no answer."""
-    answer = engines.torch_answer(POCKET)
+    answer = engines.torch_responder(POCKET)
     prompts = [question.prompt for question in table.questions("train", 1, seed=3)][:40]
     together = [table.cut(text) for text in answer(prompts)]
     alone = [table.cut(answer([prompt])[0]) for prompt in prompts]
@@ -114,14 +114,14 @@ def test_the_model_loads_and_writes_without_a_warning() -> None:
 
 
 @pytest.fixture(scope="module")
-def int8() -> Iterator[table.Table]:
+def int8() -> Iterator[figures.Table]:
     pytest.importorskip("openvino_genai", reason="needs the extra openvino")
-    with engines.openvino_answer(POCKET, "int8") as answer:
+    with engines.openvino_responder(POCKET, "int8") as answer:
         yield table.measure(answer, SAMPLE, seed=1)
 
 
 @pytest.mark.slow
-def test_eight_bits_are_enough(int8: table.Table) -> None:
+def test_eight_bits_are_enough(int8: figures.Table) -> None:
     """At least 98 % exact after the export to OpenVINO with int8 weights."""
     for row in int8.by_language_and_form.values():
         assert min(row.values()) >= 0.98 - SLACK

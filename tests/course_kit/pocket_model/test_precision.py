@@ -42,7 +42,7 @@ def asked() -> list[Question]:
 
 
 def answers_of(weight_format: str, asked: list[Question]) -> Answers:
-    with engines.openvino_answer(POCKET, weight_format) as answer:
+    with engines.openvino_responder(POCKET, weight_format) as answer:
         return table.examine(answer, asked)
 
 
@@ -52,7 +52,7 @@ def share_right(answers: Answers) -> float:
 
 def test_fp32_answers_as_torch_does(asked: list[Question]) -> None:
     """Computed in 32 bits, at least 99 % of OpenVINO's greedy answers are torch's to the letter."""
-    by_torch = table.examine(engines.torch_answer(POCKET), asked)
+    by_torch = table.examine(engines.torch_responder(POCKET), asked)
     by_openvino = answers_of("fp32", asked)
     differing = [pair for pair in zip(by_torch, by_openvino, strict=True) if pair[0] != pair[1]]
     assert len(by_torch) == FACTS
