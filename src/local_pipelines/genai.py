@@ -14,7 +14,11 @@ from typing import Any, Self
 
 from pydantic import Field
 
-from local_pipelines._chat_template import read_chat_template, render_chat_template
+from local_pipelines._chat_template import (
+    no_chat_template,
+    read_chat_template,
+    render_chat_template,
+)
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
 from local_pipelines._messages import tr
@@ -103,7 +107,7 @@ class GenAIPipeline(LocalLLM):
         engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
         return cls(
-            folder=export.folder,
+            folder=export.folder.absolute(),  # the working folder may change
             device=device,
             ov_config=None if ov_config is None else dict(ov_config),
             pipeline_kwargs=generating,
@@ -222,11 +226,16 @@ class GenAIPipeline(LocalLLM):
         """
         chosen = template or self.chat_template
         if chosen is None:
-            raise ParameterError(
-                tr("{model_id} has no chat template.").format(model_id=self.model_id),
-                next_step=tr("Give one as template=…."),
-            )
+            raise no_chat_template(self.model_id)
         return render_chat_template(chosen, messages, self._engine.tokenizer_config, **kwargs)
+
+    def _token_ids(self, text: str, *, special: bool) -> list[int]:
+        ids: list[int] = self._engine.encode([text], special=special)[0]
+        return ids
+
+    def _special_tokens(self) -> dict[str, int]:
+        tokens: dict[str, int] = self._engine.special_tokens
+        return tokens
 
     @property
     def _folder(self) -> Path:
