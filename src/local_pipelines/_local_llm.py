@@ -314,14 +314,16 @@ class LocalLLM(BaseLLM):
         with _called_with(self, kwargs):
             return await super().agenerate(prompts, stop, callbacks, **kwargs)
 
-    def asdict(self) -> dict[str, Any]:
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
         """What LangChain's cache and traces know of this model, and of the call it is in.
 
         LangChain forgets a call's options in the key of its cache, and a text of three tokens would
         be the answer to whoever wants thirty.
         """
         owner, options = _call.get()
-        return super().asdict() | ({"call_options": options} if owner is self and options else {})
+        call = {"call_options": options} if owner is self and options else {}
+        return {**super()._identifying_params, **call}
 
     def _generate(
         self,
@@ -497,8 +499,8 @@ class LocalLLM(BaseLLM):
 
 @contextmanager
 def _called_with(llm: LocalLLM, kwargs: dict[str, Any]) -> Iterator[None]:
-    check_no_token(kwargs)  # LangChain shows them to callbacks before it asks us
     options = {name: kwargs[name] for name in sorted(set(kwargs) - _IDLE)}
+    check_no_token(options)  # LangChain shows them to callbacks before it asks us
     token = _call.set((llm, options))
     try:
         yield

@@ -13,8 +13,7 @@ from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.load import dumps
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -23,7 +22,7 @@ from langchain_core.tools import BaseTool
 from langchain_huggingface import ChatHuggingFace
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from local_pipelines._chat_prompt import as_dicts, chat_prompt
+from local_pipelines._chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
 from local_pipelines._local_llm import Answer, LocalLLM, refuse_bytes
 from local_pipelines._messages import tr
 from local_pipelines._options import check_no_token
@@ -425,32 +424,15 @@ class LocalChat(ChatHuggingFace):
         return True if wanted is None else bool(wanted)
 
     def _chat_result(self, answer: Answer) -> ChatResult:
-        message = AIMessage(
-            content=answer.text,
-            usage_metadata=_usage(answer),
-            response_metadata=self._metadata(answer),
-        )
-        generation = ChatGeneration(message=message, generation_info=answer.info())
+        message = answer_message(answer, self._model_name)
+        usage = dict(message.usage_metadata or {})
         return ChatResult(
-            generations=[generation],
-            llm_output={"model_name": self._model_name, "token_usage": dict(_usage(answer))},
+            generations=[ChatGeneration(message=message, generation_info=answer.info())],
+            llm_output={"model_name": self._model_name, "token_usage": usage},
         )
 
     def _chat_chunk(self, piece: str | Answer, *, usage: bool = True) -> ChatGenerationChunk:
-        if isinstance(piece, str):
-            return ChatGenerationChunk(message=AIMessageChunk(content=piece))
-        message = AIMessageChunk(
-            content="",
-            usage_metadata=_usage(piece) if usage else None,
-            response_metadata=self._metadata(piece),
-            chunk_position="last",
-        )
-        return ChatGenerationChunk(message=message)
-
-    def _metadata(self, answer: Answer) -> dict[str, Any]:
-        info = answer.info()
-        kept = ("finish_reason", "seconds", "tokens_per_second")
-        return {"model_name": self._model_name} | {name: info[name] for name in kept}
+        return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
 
     # --- tools ------------------------------------------------------------------------------------
 
@@ -479,14 +461,6 @@ def _check_llm(llm: object) -> None:
             tr("It needs a model of this package, which can stop, stream and count."),
             tr("Write LocalChat(llm=LocalPipeline.from_model_id(…)), or use ChatHuggingFace."),
         )
-
-
-def _usage(answer: Answer) -> UsageMetadata:
-    return UsageMetadata(
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        total_tokens=answer.input_tokens + answer.output_tokens,
-    )
 
 
 def _no_tools(model: str) -> UnsupportedError:

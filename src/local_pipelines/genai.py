@@ -201,6 +201,7 @@ class GenAIPipeline(LocalLLM):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {
+            **super()._identifying_params,
             "model_id": self.model_id,
             "folder": str(self.folder),
             "weight_format": self.weight_format,

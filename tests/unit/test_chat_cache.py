@@ -74,18 +74,20 @@ def test_pipelines_of_other_weights_have_other_keys(tmp_path: Any, monkeypatch: 
         _pipeline(""),
         _pipeline(""),
     ]
-    assert len({str(llm.asdict()) for llm in keys}) == len(keys)
-    assert _pipeline("owner/model").asdict() == _pipeline("owner/model").asdict()
-    assert str(tmp_path) not in str(keys[0].asdict())
+    assert len({str(llm._identifying_params) for llm in keys}) == len(keys)
+    assert (
+        _pipeline("owner/model")._identifying_params == _pipeline("owner/model")._identifying_params
+    )
+    assert str(tmp_path) not in str(keys[0]._identifying_params)
 
 
 def test_a_pipelines_own_configuration_is_part_of_its_key() -> None:
     """A temperature that is set later gives other answers."""
     llm = _pipeline("owner/model")
-    before = llm.asdict()
+    before = llm._identifying_params
     changed = {"temperature": 0.3}
     llm.pipeline.generation_config = SimpleNamespace(to_diff_dict=lambda: changed)
-    assert llm.asdict() != before
+    assert llm._identifying_params != before
 
 
 async def test_a_calls_options_are_part_of_the_key(scripted: Any) -> None:
@@ -110,13 +112,13 @@ def test_a_call_inside_a_call_has_its_own_key(scripted: Any) -> None:
 
     class Nested(BaseCallbackHandler):
         def on_llm_start(self, *args: Any, **kwargs: Any) -> None:
-            seen.append(scripted.asdict().get("call_options"))
+            seen.append(scripted._identifying_params.get("call_options"))
             scripted.invoke("inner", max_new_tokens=9)
-            seen.append(scripted.asdict().get("call_options"))
+            seen.append(scripted._identifying_params.get("call_options"))
 
     scripted.invoke("outer", {"callbacks": [Nested()]}, max_new_tokens=3)
     assert seen == [{"max_new_tokens": 3}] * 2
-    assert "call_options" not in scripted.asdict()
+    assert "call_options" not in scripted._identifying_params
 
 
 async def test_a_cached_batch_is_not_computed_again(scripted: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a conversation to a local model's prompt: roles, texts, and no turn that nobody took."""
+"""From a conversation to a local model's prompt, and from its answer to a message."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from typing import Any
 
 from langchain_core.messages import (
     AIMessage,
+    AIMessageChunk,
     BaseMessage,
     ChatMessage,
     HumanMessage,
     SystemMessage,
 )
+from langchain_core.messages.ai import UsageMetadata
 
-from local_pipelines._local_llm import LocalLLM
+from local_pipelines._local_llm import Answer, LocalLLM
 from local_pipelines._messages import tr
 from local_pipelines.errors import ModelError, ParameterError
 
-__all__ = ["as_dicts", "chat_prompt"]
+__all__ = ["answer_message", "answer_piece", "as_dicts", "chat_prompt"]
 
 _ROLES = {
     "system": "system",
@@ -135,4 +137,48 @@ def _no_template(model_name: str) -> ModelError:
             "Use one of them, use the model as an llm without LocalChat, or write"
             " LocalChat(llm=llm, chat_template=…)."
         ),
+    )
+
+
+# --- from answers to messages --------------------------------------------------------------------
+
+
+def answer_message(answer: Answer, model_name: str) -> AIMessage:
+    """An answer as a message, with what it cost."""
+    return AIMessage(
+        content=answer.text,
+        usage_metadata=_usage(answer),
+        response_metadata=_metadata(answer, model_name),
+    )
+
+
+def answer_piece(piece: str | Answer, model_name: str, *, usage: bool) -> AIMessageChunk:
+    """A piece of a stream as a message: a text, or, at the end, what the answer cost.
+
+    Args:
+        piece: The text, or the whole answer.
+        model_name: What metadata call the model.
+        usage: Give the token counts at the end.
+    """
+    if isinstance(piece, str):
+        return AIMessageChunk(content=piece)
+    return AIMessageChunk(
+        content="",
+        usage_metadata=_usage(piece) if usage else None,
+        response_metadata=_metadata(piece, model_name),
+        chunk_position="last",
+    )
+
+
+def _metadata(answer: Answer, model_name: str) -> dict[str, Any]:
+    info = answer.info()
+    kept = ("finish_reason", "seconds", "tokens_per_second")
+    return {"model_name": model_name} | {name: info[name] for name in kept}
+
+
+def _usage(answer: Answer) -> UsageMetadata:
+    return UsageMetadata(
+        input_tokens=answer.input_tokens,
+        output_tokens=answer.output_tokens,
+        total_tokens=answer.input_tokens + answer.output_tokens,
     )

@@ -1,4 +1,4 @@
-"""What a conversation becomes before a model reads it, and what is refused on the way."""
+"""What a conversation becomes before a model reads it, what is refused, and what it counts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from local_pipelines import LocalChat, LocalPipeline
 from local_pipelines import _chat_template as templates
-from local_pipelines._chat_prompt import as_dicts
+from local_pipelines._chat_messages import as_dicts
 from local_pipelines._chat_template import read_chat_template, render_chat_template
 from local_pipelines.errors import CredentialError, ModelError, ParameterError, UnsupportedError
 
