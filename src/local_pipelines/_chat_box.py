@@ -41,6 +41,7 @@ class ChatBox:
         self._greeting = greeting or ""
         self.example = ""
         self._view: _View | None = None
+        self._record = _front_end.Record()
 
     @property
     def remembers(self) -> bool:
@@ -107,10 +108,13 @@ class ChatBox:
         self._conversation.clear()
         if self._view:
             self._view.rebuild()
+        self._record.update(self._table(), repr(self))
 
     def _show(self, turn: Turn) -> None:
         if self._view:
             self._view.show(turn)
+        if turn.state != "running":
+            self._record.update(self._table(), repr(self))
 
     # --- showing itself -------------------------------------------------------------------------
 
@@ -146,7 +150,10 @@ class ChatBox:
             table = {"text/html": self._table()} if self._said() else {}
             return {"text/plain": repr(self), **table}
         if self._view is None:
-            self._view = _View(self, self._conversation, self._greeting, self.example)
+            self._view = _View(
+                self, self._conversation, self._greeting, self.example, self._record.hiding
+            )
+        self._record.show(self._table(), repr(self))
         return _front_end.show(self._view.widget, repr(self))
 
 
@@ -189,7 +196,7 @@ class _View:
     """The widgets of one chat box."""
 
     def __init__(
-        self, box: ChatBox, conversation: Conversation, greeting: str, example: str
+        self, box: ChatBox, conversation: Conversation, greeting: str, example: str, rule: str
     ) -> None:
         import ipywidgets
 
@@ -214,7 +221,7 @@ class _View:
         }
         row = ipywidgets.HBox([self._entry.widget, *self._buttons.values()])
         row.add_class("lp-row")
-        self.widget = _front_end.styled("lp-chat", _CSS, [self._log, self._status, row])
+        self.widget = _front_end.styled("lp-chat", _CSS + rule, [self._log, self._status, row])
         self._pages: dict[Turn, Any] = {}
         self.rebuild()
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import secrets
 import sys
 from typing import Any
 
-__all__ = ["show", "styled", "widgets_work"]
+__all__ = ["Record", "show", "styled", "widgets_work"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
@@ -52,6 +53,39 @@ def show(widget: Any, text: str) -> dict[str, Any]:
     """
     view = {"version_major": 2, "version_minor": 0, "model_id": widget.model_id}
     return {"text/plain": text, _VIEW: view}
+
+
+class Record:
+    """An output beside a widget, which a notebook keeps and shows when the widget is gone.
+
+    A stored widget is a number: opened again, a notebook has "model not found" in its place. While
+    the widget lives, its style (`hiding`) keeps the record out of sight.
+    """
+
+    def __init__(self) -> None:
+        self._class = f"lp-record-{secrets.token_hex(4)}"
+        self._handle: Any = None
+
+    @property
+    def hiding(self) -> str:
+        """The rule for the widget's style."""
+        return f".{self._class} {{ display: none; }}"
+
+    def show(self, html: str, text: str) -> None:
+        """Write the record into the output of the cell that runs; in a script do nothing."""
+        ipython = sys.modules.get("IPython")
+        if getattr(ipython.get_ipython() if ipython else None, "kernel", None) is not None:
+            from IPython.display import display
+
+            self._handle = display(self._bundle(html, text), raw=True, display_id=self._class)
+
+    def update(self, html: str, text: str) -> None:
+        """Write it anew, wherever it is shown."""
+        if self._handle is not None:
+            self._handle.update(self._bundle(html, text), raw=True)
+
+    def _bundle(self, html: str, text: str) -> dict[str, str]:
+        return {"text/html": f'<div class="{self._class}">{html}</div>', "text/plain": text}
 
 
 def styled(name: str, css: str, children: list[Any]) -> Any:

@@ -12,6 +12,7 @@ import time
 from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager, nullcontext
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from langchain_core.outputs import Generation, GenerationChunk, LLMResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
-from pydantic import PrivateAttr
+from pydantic import ConfigDict, PrivateAttr
 
 from local_pipelines._batch_report import BatchReport, Interrupted
 from local_pipelines._checks import whole_number
@@ -42,6 +43,13 @@ from local_pipelines.errors import EngineError, LocalPipelinesError, ParameterEr
 __all__ = ["LocalLLM", "checked_size", "refuse_bytes"]
 
 _CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
+# What `generate` takes and what does not change an answer.
+_IDLE = frozenset({"tags", "metadata", "run_name", "run_id", "batch_size", "progress"})
+
+# The model that LangChain has called in this thread or task, and the options of that call.
+_call: ContextVar[tuple[LocalLLM | None, dict[str, Any]]] = ContextVar(
+    "local_pipelines_call", default=(None, {})
+)
 
 
 class LocalLLM(BaseLLM):
@@ -54,6 +62,8 @@ class LocalLLM(BaseLLM):
         reason: One sentence: why `load_llm` has chosen that.
         weight_format: Precision of the weights, "fp32", "int8" or "int4", where it is known.
     """
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # an input may be a token
 
     batch_size: int = 4
     progress: bool = False
@@ -110,6 +120,14 @@ class LocalLLM(BaseLLM):
             template: Used in place of the model's own template.
             kwargs: More variables for the template, such as `tools`.
         """
+
+    @abstractmethod
+    def _token_ids(self, text: str, *, special: bool) -> list[int]:
+        """The numbers of a text's tokens, with what the tokenizer puts around it or without."""
+
+    def _special_tokens(self) -> dict[str, int]:
+        """The tokens that stand for no text, such as the end of a turn, by their names."""
+        return {}
 
     def _echoes(self, request: GenerationRequest) -> bool:
         """Whether answers begin with the prompt."""
@@ -241,6 +259,52 @@ class LocalLLM(BaseLLM):
         return turns_of(self._engine)
 
     # --- LangChain's side --------------------------------------------------------------------
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Give the numbers of a prompt's tokens, by the model's own tokenizer.
+
+        `get_num_tokens` counts them.
+
+        Raises:
+            ParameterError: The text is none.
+        """
+        _check_text(text)
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        return self._token_ids(text, special=True)
+
+    def generate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Answer prompts; LangChain's cache keeps answers to other options apart."""
+        with _called_with(self, kwargs):
+            return super().generate(prompts, stop, callbacks, **kwargs)
+
+    async def agenerate(
+        self,
+        prompts: list[str],
+        stop: list[str] | None = None,
+        callbacks: Any = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        """Do the same without blocking the event loop."""
+        with _called_with(self, kwargs):
+            return await super().agenerate(prompts, stop, callbacks, **kwargs)
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What LangChain's cache and traces know of this model, and of the call it is in.
+
+        LangChain forgets a call's options in the key of its cache, and a text of three tokens would
+        be the answer to whoever wants thirty.
+        """
+        owner, options = _call.get()
+        call = {"call_options": options} if owner is self and options else {}
+        return {**super()._identifying_params, **call}
 
     def _generate(
         self,
@@ -427,6 +491,17 @@ class LocalLLM(BaseLLM):
             generations=[[Generation(text=a.text, generation_info=a.info())] for a in answers],
             llm_output={"model_name": self._model_name, "token_usage": usage},
         )
+
+
+@contextmanager
+def _called_with(llm: LocalLLM, kwargs: dict[str, Any]) -> Iterator[None]:
+    options = {name: kwargs[name] for name in sorted(set(kwargs) - _IDLE)}
+    check_no_token(options)  # LangChain shows them to callbacks before it asks us
+    token = _call.set((llm, options))
+    try:
+        yield
+    finally:
+        _call.reset(token)
 
 
 def refuse_bytes(prompt: object) -> None:

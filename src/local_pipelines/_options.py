@@ -5,6 +5,7 @@ Libraries accept some of these silently, ignore others, and fail on the rest min
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -87,6 +88,7 @@ _LENGTHS = frozenset({"max_length", "max_new_tokens"})
 _TOKEN_NAMES = frozenset(
     {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
 )
+_TOKEN = re.compile(r"hf_[A-Za-z0-9]{20}")  # whatever name it is given by
 
 
 def check_no_token(options: Mapping[str, Any] | None) -> None:
@@ -96,7 +98,10 @@ def check_no_token(options: Mapping[str, Any] | None) -> None:
         CredentialError: There is one. True and False, which transformers takes as well, are none.
     """
     for name, value in (options or {}).items():
-        if name in _TOKEN_NAMES and not isinstance(value, bool | None):
+        if isinstance(value, dict):
+            check_no_token(value)
+        named = name in _TOKEN_NAMES and not isinstance(value, bool | None)
+        if named or (isinstance(value, str) and _TOKEN.search(value)):
             raise CredentialError(
                 tr("A token ({name}=…) is no option of a model here.").format(name=name),
                 tr("It would show up in outputs, logs and traces."),

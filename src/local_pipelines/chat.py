@@ -2,44 +2,35 @@
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing, closing, contextmanager
-from contextvars import ContextVar
+from contextlib import aclosing, closing
 from typing import Any, Self
 
+from langchain_core.caches import BaseCache
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
-    BaseMessage,
-    ChatMessage,
-    HumanMessage,
-    SystemMessage,
-)
-from langchain_core.messages.ai import UsageMetadata
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from langchain_huggingface import ChatHuggingFace
-from pydantic import model_validator
+from pydantic import ConfigDict, PrivateAttr, model_validator
 
+from local_pipelines._chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
 from local_pipelines._local_llm import LocalLLM, refuse_bytes
 from local_pipelines._messages import tr
 from local_pipelines._options import check_no_token
-from local_pipelines._request import GeneratedAnswer as Answer
-from local_pipelines.errors import LocalPipelinesError, ModelError, ParameterError, UnsupportedError
+from local_pipelines._request import GeneratedAnswer
+from local_pipelines.errors import LocalPipelinesError, ParameterError, UnsupportedError
 
 __all__ = ["LocalChat"]
 
-_ROLES = {"system": "system", "user": "user", "human": "user", "assistant": "assistant"} | {
-    "ai": "assistant"
-}
-_MESSAGE_ROLES = ((SystemMessage, "system"), (AIMessage, "assistant"), (HumanMessage, "user"))
 # Fields of ChatHuggingFace that speak to a server. Here they would have no effect.
 _SERVER_FIELDS = (
     "frequency_penalty",
@@ -51,9 +42,8 @@ _SERVER_FIELDS = (
 # Call options that LangChain sends along and that change nothing here.
 _IDLE_OPTIONS = frozenset({"stream", "stream_options", "stream_usage"})
 
-_Ready = dict[str, deque[Answer | Exception]]
-# The answers of a batch, while LangChain takes its messages one by one.
-_ready: ContextVar[_Ready | None] = ContextVar("local_pipelines_ready", default=None)
+# Fields that change what is answered, beside the model.
+_ANSWERING = ("chat_template", "temperature", "max_tokens", "top_p", "seed", "stop")
 
 
 class LocalChat(ChatHuggingFace):
@@ -61,7 +51,9 @@ class LocalChat(ChatHuggingFace):
 
     It is LangChain's `ChatHuggingFace` with what is missing there for local models: it takes the
     tokenizer of the loaded model and never asks the Hub, and async calls, batches, stop strings
-    and token counts work.
+    and token counts work. A message that holds a special token of the model, such as `<|end|>`, is
+    refused: it would end its turn and speak as somebody else. So no text makes a turn, unless a
+    model's turns begin with plain words, such as "### User:".
 
     Args:
         llm: A `LocalPipeline`, or another model of this package.
@@ -75,7 +67,12 @@ class LocalChat(ChatHuggingFace):
         stream_usage: Give the token counts in the last piece of a stream; True unless set.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)  # an input may be a token
+
     chat_template: str | None = None
+
+    # In the copy of a chat that runs a batch: the answers to its prompts, computed together.
+    _ready: dict[str, list[GeneratedAnswer | Exception]] = PrivateAttr(default_factory=dict)
 
     def __init__(self, **kwargs: Any) -> None:
         if "stop" in kwargs:  # LangChain's field goes by another name
@@ -168,6 +165,12 @@ class LocalChat(ChatHuggingFace):
         return params
 
     @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What LangChain's cache tells chats apart by."""
+        own = {f"chat_{name}": getattr(self, name) for name in _ANSWERING}
+        return {"llm": {**self.llm._identifying_params, "_type": self.llm._llm_type}, **own}
+
+    @property
     def _model_name(self) -> str:
         return str(self.model_id or self.llm._model_name)
 
@@ -185,48 +188,35 @@ class LocalChat(ChatHuggingFace):
             ) from error
 
     def _to_chat_prompt(self, messages: list[BaseMessage]) -> str:
+        return chat_prompt(self.llm, messages, self.chat_template)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Give the numbers of a text's tokens, by the model's own tokenizer.
+
+        `get_num_tokens` counts them.
+        """
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        ids: list[int] = self.llm._token_ids(text, special=False)
+        return ids
+
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Count the tokens of a conversation, as the model reads it with its chat template.
+
+        A part of a conversation that the template refuses, such as an answer without its question,
+        is counted without the template.
+        """
+        if tools:
+            raise _no_tools(self._model_name)
         if not messages:
-            raise ParameterError(
-                tr("There is no message to answer."), next_step=tr('Write [("human", "Hello")].')
-            )
-        dicts = [self._to_chatml_format(message) for message in messages]
-        if dicts[-1]["role"] == "assistant":
-            raise ParameterError(
-                tr("The last message is the model's own."),
-                tr("It answers what somebody else says."),
-                tr('Add a message of the role "human".'),
-            )
-        if not (self.chat_template or self.llm.chat_template):
-            raise self._no_template()
+            return 0
         try:
-            prompt: str = self.llm.apply_chat_template(dicts, template=self.chat_template)
-        except LocalPipelinesError:
-            raise
-        except Exception as error:  # jinja2's own, or a plain one out of the template
-            raise ParameterError(
-                tr("The model's chat template refuses these messages: {error}").format(error=error),
-                tr("Many models know the roles user and assistant only, and want them in turn."),
-                tr("Change the messages, or give LocalChat another chat_template."),
-            ) from error
-        return prompt
-
-    def _to_chatml_format(self, message: BaseMessage) -> dict[str, str]:
-        return {"role": _role(message), "content": _text(message)}
-
-    def _no_template(self) -> ModelError:
-        from local_pipelines.models import catalogue
-
-        known = [entry.id for entry in catalogue() if entry.has_chat_template]
-        return ModelError(
-            tr('"{model_name}" has no chat template: it was not trained for conversations.').format(
-                model_name=self._model_name
-            ),
-            tr("Models that have one: {names}.").format(names=", ".join(known)),
-            tr(
-                "Use one of them, use the model as an llm without LocalChat, or write"
-                " LocalChat(llm=llm, chat_template=…)."
-            ),
-        )
+            prompt = self.llm.apply_chat_template(as_dicts(messages), template=self.chat_template)
+        except ParameterError:
+            return super().get_num_tokens_from_messages(list(messages))
+        return len(self.get_token_ids(prompt))
 
     def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What the llm is asked for: its own names, and no special tokens a second time."""
@@ -258,7 +248,7 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> ChatResult:
         prompt = self._to_chat_prompt(messages)
-        answer = _take_ready(prompt)
+        answer = self._computed(prompt)
         if answer is None:
             (answer,) = self.llm.answers([prompt], **self._options(stop, kwargs))
         return self._chat_result(answer)
@@ -272,7 +262,7 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> ChatResult:
         prompt = self._to_chat_prompt(messages)
-        answer = _take_ready(prompt)
+        answer = self._computed(prompt)
         if answer is None:
             (answer,) = await self.llm.aanswers([prompt], **self._options(stop, kwargs))
         return self._chat_result(answer)
@@ -288,7 +278,7 @@ class LocalChat(ChatHuggingFace):
     ) -> Iterator[ChatGenerationChunk]:
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         prompt = self._to_chat_prompt(messages)
-        if (answer := _take_ready(prompt)) is not None:
+        if (answer := self._computed(prompt)) is not None:
             yield self._chat_chunk(answer.text)
             yield self._chat_chunk(answer, usage=usage)
             return
@@ -310,7 +300,7 @@ class LocalChat(ChatHuggingFace):
     ) -> AsyncIterator[ChatGenerationChunk]:
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         prompt = self._to_chat_prompt(messages)
-        if (answer := _take_ready(prompt)) is not None:
+        if (answer := self._computed(prompt)) is not None:
             yield self._chat_chunk(answer.text)
             yield self._chat_chunk(answer, usage=usage)
             return
@@ -329,7 +319,7 @@ class LocalChat(ChatHuggingFace):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer many conversations, as many at a time as the llm's `batch_size` says.
+        """GeneratedAnswer many conversations, as many at a time as the llm's `batch_size` says.
 
         Args:
             inputs: The conversations.
@@ -338,13 +328,15 @@ class LocalChat(ChatHuggingFace):
             kwargs: What `invoke` takes.
         """
         prompts, options = self._batch_request(inputs, config, kwargs)
-        answers: list[Answer] | Exception = []
+        answers: list[GeneratedAnswer] | Exception = []
         try:
             answers = self.llm.answers(prompts, **options) if prompts else []
         except Exception as error:  # noqa: BLE001 - each run of the batch reports it
             answers = error
-        with _answers_ready(prompts, answers):
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        one_batch = self._with_answers(prompts, answers)
+        return ChatHuggingFace.batch(
+            one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
 
     async def abatch(
         self,
@@ -355,16 +347,40 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> list[AIMessage]:
         """Do the same without blocking the event loop."""
-        prompts, options = self._batch_request(inputs, config, kwargs)
-        answers: list[Answer] | Exception = []
+        # In a thread: a cache may ask a disk or a server.
+        prompts, options = await asyncio.to_thread(self._batch_request, inputs, config, kwargs)
+        answers: list[GeneratedAnswer] | Exception = []
         try:
             answers = await self.llm.aanswers(prompts, **options) if prompts else []
         except Exception as error:  # noqa: BLE001 - each run of the batch reports it
             answers = error
-        with _answers_ready(prompts, answers):
-            return await super().abatch(
-                inputs, config, return_exceptions=return_exceptions, **kwargs
-            )
+        one_batch = self._with_answers(prompts, answers)
+        return await ChatHuggingFace.abatch(
+            one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def _with_answers(self, prompts: list[str], answers: list[GeneratedAnswer] | Exception) -> Self:
+        """A copy of this chat for one batch, which has the answers to its prompts.
+
+        LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
+        with their callbacks and traces, but the model has answered all prompts together before.
+        """
+        copied = self.model_copy()
+        rows: Sequence[GeneratedAnswer | Exception]
+        rows = [answers] * len(prompts) if isinstance(answers, Exception) else answers
+        copied._ready = {}
+        for prompt, answer in zip(prompts, rows, strict=True):
+            copied._ready.setdefault(prompt, []).append(answer)
+        return copied
+
+    def _computed(self, prompt: str) -> GeneratedAnswer | None:
+        try:
+            answer = self._ready[prompt].pop(0)
+        except LookupError:  # no batch, or one that LangChain's cache was to answer
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
 
     def _batch_request(
         self,
@@ -372,58 +388,54 @@ class LocalChat(ChatHuggingFace):
         config: RunnableConfig | list[RunnableConfig] | None,
         kwargs: dict[str, Any],
     ) -> tuple[list[str], dict[str, Any]]:
-        """The prompts that can be answered, and how; what is wrong is raised by its own run."""
+        """The prompts to compute, and how; what is wrong is raised by its own run."""
         prompts: list[str] = []
+        others = {name: value for name, value in kwargs.items() if name != "stop"}
         try:
-            options = self._options(
-                kwargs.get("stop"), {k: v for k, v in kwargs.items() if k != "stop"}
-            )
+            options = self._options(kwargs.get("stop"), others)
         except LocalPipelinesError:
             return [], {}
         for each in inputs:
             try:
-                prompt = self._to_chat_prompt(self._convert_input(each).to_messages())
+                messages = self._convert_input(each).to_messages()
+                prompt = self._to_chat_prompt(messages)
                 self.llm._check_prompts([prompt], templated=True)
             except LocalPipelinesError:
                 continue
-            prompts.append(prompt)
+            if not self._is_cached(messages, kwargs.get("stop"), others):
+                prompts.append(prompt)
         configs = get_config_list(config, len(inputs)) if inputs else []
         limit = configs[0].get("max_concurrency") if configs else None
         if limit:
             options["batch_size"] = min(limit, options.get("batch_size") or self.llm.batch_size)
         return prompts, options
 
+    def _is_cached(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> bool:
+        """Whether LangChain will find the answer in its cache, by the key that it makes itself."""
+        cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
+        if cache is None or self.cache is False:
+            return False
+        plain = [message.model_copy(update={"id": None}) for message in messages]
+        return cache.lookup(dumps(plain), self._get_llm_string(stop=stop, **kwargs)) is not None
+
     def _should_stream_usage(self, *, stream_usage: bool | None = None, **kwargs: Any) -> bool:
         wanted = super()._should_stream_usage(stream_usage=stream_usage, **kwargs)
         return True if wanted is None else bool(wanted)
 
-    def _chat_result(self, answer: Answer) -> ChatResult:
-        message = AIMessage(
-            content=answer.text,
-            usage_metadata=_usage(answer),
-            response_metadata=self._metadata(answer),
-        )
-        generation = ChatGeneration(message=message, generation_info=answer.info())
+    def _chat_result(self, answer: GeneratedAnswer) -> ChatResult:
+        message = answer_message(answer, self._model_name)
+        usage = dict(message.usage_metadata or {})
         return ChatResult(
-            generations=[generation],
-            llm_output={"model_name": self._model_name, "token_usage": dict(_usage(answer))},
+            generations=[ChatGeneration(message=message, generation_info=answer.info())],
+            llm_output={"model_name": self._model_name, "token_usage": usage},
         )
 
-    def _chat_chunk(self, piece: str | Answer, *, usage: bool = True) -> ChatGenerationChunk:
-        if isinstance(piece, str):
-            return ChatGenerationChunk(message=AIMessageChunk(content=piece))
-        message = AIMessageChunk(
-            content="",
-            usage_metadata=_usage(piece) if usage else None,
-            response_metadata=self._metadata(piece),
-            chunk_position="last",
-        )
-        return ChatGenerationChunk(message=message)
-
-    def _metadata(self, answer: Answer) -> dict[str, Any]:
-        info = answer.info()
-        kept = ("finish_reason", "seconds", "tokens_per_second")
-        return {"model_name": self._model_name} | {name: info[name] for name in kept}
+    def _chat_chunk(
+        self, piece: str | GeneratedAnswer, *, usage: bool = True
+    ) -> ChatGenerationChunk:
+        return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
 
     # --- tools ------------------------------------------------------------------------------------
 
@@ -454,76 +466,9 @@ def _check_llm(llm: object) -> None:
         )
 
 
-def _role(message: BaseMessage) -> str:
-    if isinstance(message, ChatMessage):
-        role = _ROLES.get(message.role)
-    else:
-        role = next((role for kind, role in _MESSAGE_ROLES if isinstance(message, kind)), None)
-    if role is None:
-        name = message.role if isinstance(message, ChatMessage) else message.type
-        raise ParameterError(
-            tr('A message has the role "{name}", which no model here knows.').format(name=name),
-            tr("Models are trained for the roles system, human and ai."),
-            tr('Write ("human", …) in place of ("{name}", …).').format(name=name),
-        )
-    return role
-
-
-def _text(message: BaseMessage) -> str:
-    content = message.content
-    if isinstance(content, str):
-        return content
-    for block in content:
-        if isinstance(block, dict) and block.get("type") != "text":
-            raise ParameterError(
-                tr('A message has a part of the type "{kind}".').format(kind=block.get("type")),
-                tr("This model reads text only."),
-                tr("Leave that part out."),
-            )
-    return "".join(b if isinstance(b, str) else str(b.get("text", "")) for b in content)
-
-
-def _usage(answer: Answer) -> UsageMetadata:
-    return UsageMetadata(
-        input_tokens=answer.input_tokens,
-        output_tokens=answer.output_tokens,
-        total_tokens=answer.input_tokens + answer.output_tokens,
-    )
-
-
 def _no_tools(model: str) -> UnsupportedError:
     return UnsupportedError(
         tr('"{model}" calls no tools here and gives no structured output.').format(model=model),
         tr("LocalChat hands on text only: few small models were trained for more."),
         tr("Ask for the form you need in the prompt, and read the answer with an output parser."),
     )
-
-
-@contextmanager
-def _answers_ready(prompts: list[str], answers: list[Answer] | Exception) -> Iterator[None]:
-    """Have the answers of a batch picked up where LangChain asks for them one by one.
-
-    LangChain runs a chat model's batch as so many single calls in threads. The runs are kept, with
-    their callbacks and traces, but the model has answered all prompts together before.
-    """
-    rows: Sequence[Answer | Exception] = (
-        [answers] * len(prompts) if isinstance(answers, Exception) else answers
-    )
-    ready: _Ready = {}
-    for prompt, answer in zip(prompts, rows, strict=True):
-        ready.setdefault(prompt, deque()).append(answer)
-    token = _ready.set(ready)
-    try:
-        yield
-    finally:
-        _ready.reset(token)
-
-
-def _take_ready(prompt: str) -> Answer | None:
-    waiting = (_ready.get() or {}).get(prompt)
-    if not waiting:
-        return None
-    answer = waiting.popleft()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field
 
-from local_pipelines._chat_template import read_chat_template, render_chat_template
+from local_pipelines._chat_template import (
+    no_chat_template,
+    read_chat_template,
+    render_chat_template,
+)
 from local_pipelines._contents import checked_loading
 from local_pipelines._generation_defaults import check_generation_defaults
 from local_pipelines._ir import read_export
@@ -107,7 +111,7 @@ class GenAIPipeline(LocalLLM):
             engine = GenAIEngine(export.folder, device, config)
         given = {"model_id": export.model or export.folder.resolve().name} | kwargs
         return cls(
-            folder=export.folder,
+            folder=export.folder.absolute(),  # the working folder may change
             device=device,
             ov_config=None if ov_config is None else dict(ov_config),
             pipeline_kwargs=generating,
@@ -197,6 +201,7 @@ class GenAIPipeline(LocalLLM):
     @property
     def _identifying_params(self) -> dict[str, Any]:
         return {
+            **super()._identifying_params,
             "model_id": self.model_id,
             "folder": str(self.folder),
             "weight_format": self.weight_format,
@@ -222,11 +227,16 @@ class GenAIPipeline(LocalLLM):
         """
         chosen = template or self.chat_template
         if chosen is None:
-            raise ParameterError(
-                tr("{model_id} has no chat template.").format(model_id=self.model_id),
-                next_step=tr("Give one as template=…."),
-            )
+            raise no_chat_template(self.model_id)
         return render_chat_template(chosen, messages, self._engine.tokenizer_config, **kwargs)
+
+    def _token_ids(self, text: str, *, special: bool) -> list[int]:
+        ids: list[int] = self._engine.encode([text], special=special)[0]
+        return ids
+
+    def _special_tokens(self) -> dict[str, int]:
+        tokens: dict[str, int] = self._engine.special_tokens
+        return tokens
 
     @property
     def _folder(self) -> Path:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
+from weakref import WeakKeyDictionary
 
 from langchain_huggingface import HuggingFacePipeline
+from pydantic import PrivateAttr
 
+from local_pipelines._chat_template import no_chat_template, render_chat_template
 from local_pipelines._local_llm import LocalLLM, checked_size
 from local_pipelines._messages import tr
 from local_pipelines._names import ModelName
@@ -27,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalPipeline"]
 
 _TASK = "text-generation"
+_marks: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie nowhere
 _DEFAULT_BATCH_SIZE = 4  # as in LangChain
 _QUICK = 500_000_000  # bytes that are loaded within a second or so
 _TEXT_OPTIONS = frozenset(
@@ -61,6 +67,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     """
 
     batching: Literal["static", "continuous"] = "static"
+    _mark: str = PrivateAttr(default="")
 
     def __init__(self, **kwargs: Any) -> None:
         checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
@@ -69,6 +76,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             check_no_token(options)
         check_generation_options(kwargs.get("pipeline_kwargs") or {})
         super().__init__(**kwargs)
+        self._mark = _weights_mark(getattr(self.pipeline, "model", None))
 
     @classmethod
     def from_model_id(
@@ -184,9 +192,15 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What LangChain's cache tells models apart by: engines and precisions answer apart."""
-        own = {"backend": self.backend, "weight_format": self.weight_format}
-        return {**super()._identifying_params, **own}
+        """What LangChain's cache tells models apart by: other weights give other answers."""
+        config = getattr(self.pipeline, "generation_config", None)
+        return {
+            **super()._identifying_params,
+            "backend": self.backend,
+            "weight_format": self.weight_format,
+            "weights": self._mark,
+            "generation_config": config.to_diff_dict() if config else {},
+        }
 
     @property
     def _model_name(self) -> str:
@@ -210,10 +224,19 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             template: Used in place of the model's own template.
             kwargs: More variables for the template, such as `tools`.
         """
-        text: str = self._checked_pipeline().tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=True, **kwargs
-        )
-        return text
+        chosen = template or self.chat_template
+        if chosen is None:
+            raise no_chat_template(self._model_name)
+        special = self._checked_pipeline().tokenizer.special_tokens_map
+        return render_chat_template(chosen, messages, special, **kwargs)
+
+    def _token_ids(self, text: str, *, special: bool) -> list[int]:
+        tokenizer = self._checked_pipeline().tokenizer
+        return list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+    def _special_tokens(self) -> dict[str, int]:
+        added = self._checked_pipeline().tokenizer.added_tokens_decoder
+        return {str(token): number for number, token in added.items() if token.special}
 
     def _checked_pipeline(self) -> Any:
         if self.pipeline is None:
@@ -243,6 +266,22 @@ def _check_batching(fields: dict[str, Any]) -> None:
         from local_pipelines._continuous import check_device
 
         check_device(fields["pipeline"])
+
+
+def _weights_mark(model: Any) -> str:
+    """A short word for what a model computes with: where it lies, and its numbers' type."""
+    config = getattr(model, "config", None)
+    place = str(getattr(config, "name_or_path", "") or "")
+    if not place:  # made in memory: only this object knows its weights
+        return _marks.setdefault(model, secrets.token_hex(6)) if model is not None else ""
+    parts = [
+        str(Path(place).resolve()) if Path(place).is_dir() else place,
+        getattr(config, "_commit_hash", None),
+        type(model).__name__,
+        getattr(model, "dtype", None),
+        getattr(config, "quantization_config", None),
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
 def _check_task(task: str) -> None:

@@ -35,7 +35,7 @@ from local_pipelines.practice_hub.client import ClientSwitch
 
 MODEL = "some/model"
 COMMIT = "0123456789abcdef" * 2 + "01234567"
-FILES = checkpoints.gpt2()
+FILES = checkpoints.llama(chat=False)
 TOKEN = "hf_attackattackattack"
 WEIGHTS = "/model.safetensors"
 PRIVATE = "secret-password"

@@ -225,7 +225,7 @@ def test_a_download_is_what_transformers_finds_by_the_id(hub: PracticeHub) -> No
 
     folder = fetch_model(GPT2)
     hub.fail(with_="unreachable")
-    assert AutoConfig.from_pretrained(GPT2, local_files_only=True).model_type == "gpt2"
+    assert AutoConfig.from_pretrained(GPT2, local_files_only=True).model_type == "llama"
     assert folder == fetch_model(GPT2)
 
 
@@ -276,9 +276,9 @@ class _Payload:
 
 def test_an_index_cannot_point_elsewhere(hub: PracticeHub) -> None:
     """Weight files are those of the model, not of the machine."""
-    files = checkpoints.shard(checkpoints.gpt2())
+    files = checkpoints.shard(checkpoints.llama(chat=False))
     index = json.loads(files["model.safetensors.index.json"])
-    index["weight_map"]["transformer.wte.weight"] = "../../../other.safetensors"
+    index["weight_map"]["model.embed_tokens.weight"] = "../../../other.safetensors"
     files["model.safetensors.index.json"] = json.dumps(index).encode()
     hub.add(Repository("practice/evil", files))
     assert "index" in refusal(errors.ModelError, lambda: fetch_model("practice/evil")).fact

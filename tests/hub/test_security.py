@@ -818,7 +818,7 @@ def test_code_of_a_repository_is_not_run(
 
 def test_a_pickle_is_not_opened_as_one(canary: Canary, hub: PracticeHub) -> None:
     """Through LangChain's way of loading, too, a `.bin` with a payload does nothing."""
-    files = checkpoints.gpt2()
+    files = checkpoints.llama(chat=False)
     del files["model.safetensors"]
     hub.add(Repository("practice/evil", {**files, "pytorch_model.bin": canary.pickle()}))
     with pytest.raises(Exception, match=r"(?s)."):
@@ -844,9 +844,9 @@ def test_no_file_lands_outside_the_cache(hub: PracticeHub, tmp_path: Path) -> No
     """Names that climb out of their folder write nothing elsewhere, whoever downloads."""
     names = ["../escaped.json", "../../../escaped.json", f"{tmp_path}/escaped.json"]
     names += ["..\\escaped.json", "additional_chat_templates/../../escaped.jinja"]
-    files = {**checkpoints.shard(checkpoints.gpt2()), **dict.fromkeys(names, b"{}")}
+    files = {**checkpoints.shard(checkpoints.llama(chat=False)), **dict.fromkeys(names, b"{}")}
     index = json.loads(files["model.safetensors.index.json"])
-    index["weight_map"]["transformer.wte.weight"] = "../../../escaped.json"
+    index["weight_map"]["model.embed_tokens.weight"] = "../../../escaped.json"
     files["model.safetensors.index.json"] = json.dumps(index).encode()
     hub.add(Repository("practice/evil", files))
     home = Path(os.environ["HF_HOME"])

@@ -171,6 +171,9 @@ class ScriptedLLM(LocalLLM):
         if "" in prompts:
             raise ParameterError("The prompt is empty.")
 
+    def _token_ids(self, text: str, *, special: bool) -> list[int]:
+        return [ord(letter) for letter in text]
+
     @property
     def _engine(self) -> object:
         return self.script

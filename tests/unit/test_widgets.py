@@ -740,6 +740,36 @@ def test_asking_from_a_cell_shows_in_the_box(desk: Desk) -> None:
     assert "Because." in desk.html
 
 
+def test_a_notebook_keeps_what_was_said(in_browser: None, tmp_path: Path) -> None:
+    """Opened again, it shows the exchange where the widget has gone, and only there."""
+    code = (
+        "import os; os.environ['LOCAL_PIPELINES_WIDGETS'] = '1'\n"
+        "from local_pipelines.widgets import chat_box\n"
+        "box = chat_box(lambda text: text.upper() + '<b>', greeting='Hello')\nbox"
+    )
+    cells = [v4.new_code_cell(source) for source in (code, "box.ask('one'); box.ask('two')")]
+    nb = v4.new_notebook(cells=cells)
+    manager = kernel_manager(clean_environment(tmp_path))
+    NotebookClient(nb, kernel_manager_class=manager, store_widget_state=False).execute()
+    record, widget = nb.cells[0].outputs
+    assert VIEW in widget.data
+    text = record.data["text/html"]
+    assert all(said in text for said in ("Hello", "one", "ONE&lt;b&gt;", "TWO&lt;b&gt;"))
+    assert VIEW not in record.data
+    assert nb.cells[1].outputs[0].data["text/plain"] == "'TWO<b>'"
+
+
+def test_the_widget_hides_the_record_while_it_lives(in_browser: None) -> None:
+    """By a rule in its own style, so that the record shows when the widget does not."""
+    box = chat_box(lambda text: text)
+    shown(box)
+    assert box._view is not None
+    style = box._view.widget.children[0].value
+    name = box._record._class
+    assert f".{name} {{ display: none; }}" in style
+    assert f'class="{name}"' in box._record._bundle("", "")["text/html"]
+
+
 def test_everything_has_a_name_for_screen_readers(desk: Desk) -> None:
     """The field and the buttons are labelled, the log can be reached by keyboard."""
     assert desk.entry.description

@@ -1,4 +1,4 @@
-"""Tiny checkpoints of real architectures, written without torch: the right tensors, random numbers.
+"""Tiny checkpoints of the Llama architecture, written without torch, with random numbers.
 
 A model library loads them without a complaint, and what they say is noise. Their only use is that
 every step around a model can be practised in a second: the names, the files, the download.
@@ -10,16 +10,46 @@ import json
 import math
 import random
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-__all__ = ["CHAT_TEMPLATE", "bloom", "gpt2", "llama", "phi3", "shard"]
+from safetensors import deserialize, serialize
 
-Shapes = Mapping[str, tuple[int, ...]]
+__all__ = ["CHAT_TEMPLATE", "llama", "shard"]
+
 Files = dict[str, bytes]
 
 _SPECIAL = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 _VOCAB = len(_SPECIAL) + 256
 _WIDTH, _INNER, _LAYERS, _HEADS, _CONTEXT = 16, 32, 2, 2, 256
+_BLOCK: dict[str, tuple[int, ...]] = {
+    "input_layernorm.weight": (_WIDTH,),
+    "self_attn.q_proj.weight": (_WIDTH, _WIDTH),
+    "self_attn.k_proj.weight": (_WIDTH, _WIDTH),
+    "self_attn.v_proj.weight": (_WIDTH, _WIDTH),
+    "self_attn.o_proj.weight": (_WIDTH, _WIDTH),
+    "post_attention_layernorm.weight": (_WIDTH,),
+    "mlp.gate_proj.weight": (_INNER, _WIDTH),
+    "mlp.up_proj.weight": (_INNER, _WIDTH),
+    "mlp.down_proj.weight": (_WIDTH, _INNER),
+}
+_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "bos_token_id": 0,
+    "dtype": "float32",
+    "eos_token_id": 0,
+    "hidden_size": _WIDTH,
+    "intermediate_size": _INNER,
+    "max_position_embeddings": _CONTEXT,
+    "num_attention_heads": _HEADS,
+    "num_hidden_layers": _LAYERS,
+    "num_key_value_heads": _HEADS,
+    "pad_token_id": 0,
+    "rms_norm_eps": 1e-05,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "vocab_size": _VOCAB,
+}
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -29,175 +59,23 @@ CHAT_TEMPLATE = (
 )
 
 
-def gpt2() -> Files:
-    """A base model of the GPT-2 architecture, without a chat template."""
-    block: Shapes = {
-        "ln_1.weight": (_WIDTH,),
-        "ln_1.bias": (_WIDTH,),
-        "attn.c_attn.weight": (_WIDTH, 3 * _WIDTH),
-        "attn.c_attn.bias": (3 * _WIDTH,),
-        "attn.c_proj.weight": (_WIDTH, _WIDTH),
-        "attn.c_proj.bias": (_WIDTH,),
-        "ln_2.weight": (_WIDTH,),
-        "ln_2.bias": (_WIDTH,),
-        "mlp.c_fc.weight": (_WIDTH, 4 * _WIDTH),
-        "mlp.c_fc.bias": (4 * _WIDTH,),
-        "mlp.c_proj.weight": (4 * _WIDTH, _WIDTH),
-        "mlp.c_proj.bias": (_WIDTH,),
-    }
-    shapes = {
-        "transformer.wte.weight": (_VOCAB, _WIDTH),
-        "transformer.wpe.weight": (_CONTEXT, _WIDTH),
-        **_stacked("transformer.h", block),
-        "transformer.ln_f.weight": (_WIDTH,),
-        "transformer.ln_f.bias": (_WIDTH,),
-    }
-    config = {
-        "architectures": ["GPT2LMHeadModel"],
-        "model_type": "gpt2",
-        "n_embd": _WIDTH,
-        "n_head": _HEADS,
-        "n_layer": _LAYERS,
-        "n_positions": _CONTEXT,
-    }
-    return _checkpoint(config, shapes, seed=2)
+def llama(*, chat: bool = True, seed: int = 4) -> Files:
+    """A model of the Llama architecture.
 
-
-def bloom() -> Files:
-    """A base model of the BLOOM architecture, without a chat template."""
-    block: Shapes = {
-        "input_layernorm.weight": (_WIDTH,),
-        "input_layernorm.bias": (_WIDTH,),
-        "self_attention.query_key_value.weight": (3 * _WIDTH, _WIDTH),
-        "self_attention.query_key_value.bias": (3 * _WIDTH,),
-        "self_attention.dense.weight": (_WIDTH, _WIDTH),
-        "self_attention.dense.bias": (_WIDTH,),
-        "post_attention_layernorm.weight": (_WIDTH,),
-        "post_attention_layernorm.bias": (_WIDTH,),
-        "mlp.dense_h_to_4h.weight": (4 * _WIDTH, _WIDTH),
-        "mlp.dense_h_to_4h.bias": (4 * _WIDTH,),
-        "mlp.dense_4h_to_h.weight": (_WIDTH, 4 * _WIDTH),
-        "mlp.dense_4h_to_h.bias": (_WIDTH,),
-    }
-    shapes = {
-        "transformer.word_embeddings.weight": (_VOCAB, _WIDTH),
-        "transformer.word_embeddings_layernorm.weight": (_WIDTH,),
-        "transformer.word_embeddings_layernorm.bias": (_WIDTH,),
-        **_stacked("transformer.h", block),
-        "transformer.ln_f.weight": (_WIDTH,),
-        "transformer.ln_f.bias": (_WIDTH,),
-    }
-    config = {
-        "architectures": ["BloomForCausalLM"],
-        "model_type": "bloom",
-        "hidden_size": _WIDTH,
-        "n_head": _HEADS,
-        "n_layer": _LAYERS,
-    }
-    return _checkpoint(config, shapes, seed=1)
-
-
-def phi3() -> Files:
-    """A chat model of the Phi-3 architecture."""
-    block: Shapes = {
-        "input_layernorm.weight": (_WIDTH,),
-        "self_attn.qkv_proj.weight": (3 * _WIDTH, _WIDTH),
-        "self_attn.o_proj.weight": (_WIDTH, _WIDTH),
-        "post_attention_layernorm.weight": (_WIDTH,),
-        "mlp.gate_up_proj.weight": (2 * _INNER, _WIDTH),
-        "mlp.down_proj.weight": (_WIDTH, _INNER),
-    }
-    shapes = {
+    Args:
+        chat: It has a chat template.
+        seed: Other numbers, other weights.
+    """
+    shapes: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (_VOCAB, _WIDTH),
-        **_stacked("model.layers", block),
-        "model.norm.weight": (_WIDTH,),
-        "lm_head.weight": (_VOCAB, _WIDTH),
-    }
-    config = {
-        "architectures": ["Phi3ForCausalLM"],
-        "model_type": "phi3",
-        "original_max_position_embeddings": _CONTEXT,
-        "sliding_window": None,
-        "tie_word_embeddings": False,
-        **_modern_sizes(),
-    }
-    return _checkpoint(config, shapes, seed=3, chat=True)
-
-
-def llama() -> Files:
-    """A chat model of the Llama architecture."""
-    block: Shapes = {
-        "input_layernorm.weight": (_WIDTH,),
-        "self_attn.q_proj.weight": (_WIDTH, _WIDTH),
-        "self_attn.k_proj.weight": (_WIDTH, _WIDTH),
-        "self_attn.v_proj.weight": (_WIDTH, _WIDTH),
-        "self_attn.o_proj.weight": (_WIDTH, _WIDTH),
-        "post_attention_layernorm.weight": (_WIDTH,),
-        "mlp.gate_proj.weight": (_INNER, _WIDTH),
-        "mlp.up_proj.weight": (_INNER, _WIDTH),
-        "mlp.down_proj.weight": (_WIDTH, _INNER),
-    }
-    shapes = {
-        "model.embed_tokens.weight": (_VOCAB, _WIDTH),
-        **_stacked("model.layers", block),
         "model.norm.weight": (_WIDTH,),
     }
-    config = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "tie_word_embeddings": True,
-        **_modern_sizes(),
-    }
-    return _checkpoint(config, shapes, seed=4, chat=True)
-
-
-def shard(files: Files, parts: int = 2) -> Files:
-    """The same checkpoint with its weights in several files and an index of them."""
-    tensors = _unpack(files["model.safetensors"])
-    names = list(tensors)
-    size = math.ceil(len(names) / parts)
-    sharded = {name: data for name, data in files.items() if name != "model.safetensors"}
-    weight_map: dict[str, str] = {}
-    for part in range(parts):
-        file = f"model-{part + 1:05d}-of-{parts:05d}.safetensors"
-        chosen = names[part * size : (part + 1) * size]
-        sharded[file] = _pack({name: tensors[name] for name in chosen})
-        weight_map |= dict.fromkeys(chosen, file)
-    total = sum(len(data) for _, data in tensors.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    return {**sharded, "model.safetensors.index.json": _json(index)}
-
-
-def _modern_sizes() -> dict[str, object]:
-    return {
-        "hidden_size": _WIDTH,
-        "intermediate_size": _INNER,
-        "max_position_embeddings": _CONTEXT,
-        "num_attention_heads": _HEADS,
-        "num_hidden_layers": _LAYERS,
-        "num_key_value_heads": _HEADS,
-        "rms_norm_eps": 1e-05,
-        "rope_theta": 10000.0,
-    }
-
-
-def _stacked(prefix: str, block: Shapes) -> dict[str, tuple[int, ...]]:
-    return {
-        f"{prefix}.{layer}.{name}": shape
-        for layer in range(_LAYERS)
-        for name, shape in block.items()
-    }
-
-
-def _checkpoint(
-    config: dict[str, object], shapes: Shapes, *, seed: int, chat: bool = False
-) -> Files:
-    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
-    config |= {"dtype": "float32", "vocab_size": _VOCAB, **special}
+    for layer in range(_LAYERS):
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in _BLOCK.items()}
     files = {
-        "config.json": _json(config),
+        "config.json": _json(_CONFIG),
         "generation_config.json": _json({"eos_token_id": [0, _VOCAB_END], "pad_token_id": 0}),
-        "model.safetensors": _pack(_random_tensors(shapes, seed)),
+        "model.safetensors": _packed(_random_tensors(shapes, seed)),
         "tokenizer.json": _json(_tokenizer()),
         "tokenizer_config.json": _json(_tokenizer_config()),
     }
@@ -206,43 +84,49 @@ def _checkpoint(
     return files
 
 
-# --- weights: the safetensors format, by hand ---------------------------------------------------
+def shard(files: Files, parts: int = 2) -> Files:
+    """The same checkpoint with its weights in several files and an index of them."""
+    tensors = dict(deserialize(files["model.safetensors"]))  # type: ignore[no-untyped-call]
+    names = sorted(tensors)
+    size = math.ceil(len(names) / parts)
+    sharded = {name: data for name, data in files.items() if name != "model.safetensors"}
+    weight_map: dict[str, str] = {}
+    for part in range(parts):
+        file = f"model-{part + 1:05d}-of-{parts:05d}.safetensors"
+        chosen = names[part * size : (part + 1) * size]
+        sharded[file] = _packed(
+            {name: (tensors[name]["shape"], bytes(tensors[name]["data"])) for name in chosen}
+        )
+        weight_map |= dict.fromkeys(chosen, file)
+    total = sum(len(tensor["data"]) for tensor in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    return {**sharded, "model.safetensors.index.json": _json(index)}
 
 
-def _random_tensors(shapes: Shapes, seed: int) -> dict[str, tuple[tuple[int, ...], bytes]]:
+# --- weights -------------------------------------------------------------------------------------
+
+Tensors = Mapping[str, tuple[Sequence[int], bytes]]
+
+
+def _random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Tensors:
     generator = random.Random(seed)  # noqa: S311 - weights, not secrets
-    return {name: (shape, _numbers(name, shape, generator)) for name, shape in shapes.items()}
+    return {name: (shape, _numbers(shape, generator)) for name, shape in shapes.items()}
 
 
-def _numbers(name: str, shape: tuple[int, ...], generator: random.Random) -> bytes:
+def _numbers(shape: tuple[int, ...], generator: random.Random) -> bytes:
     count = math.prod(shape)
-    if len(shape) == 1:  # scales of the normalisation start as ones, all biases as zeros
-        return struct.pack(f"<{count}f", *[float(name.endswith("weight"))] * count)
+    if len(shape) == 1:  # scales of the normalisation start as ones
+        return struct.pack(f"<{count}f", *[1.0] * count)
     return struct.pack(f"<{count}f", *(generator.gauss(0, 0.02) for _ in range(count)))
 
 
-def _pack(tensors: Mapping[str, tuple[tuple[int, ...], bytes]]) -> bytes:
-    """Eight bytes (the header's length), the header as JSON, the tensors one after the other."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for name, (shape, data) in tensors.items():
-        end = start + len(data)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
-    return struct.pack("<Q", len(text)) + text + b"".join(data for _, data in tensors.values())
-
-
-def _unpack(packed: bytes) -> dict[str, tuple[tuple[int, ...], bytes]]:
-    (length,) = struct.unpack("<Q", packed[:8])
-    header = json.loads(packed[8 : 8 + length])
-    header.pop("__metadata__")
-    body = packed[8 + length :]
-    return {
-        name: (tuple(entry["shape"]), body[slice(*entry["data_offsets"])])
-        for name, entry in header.items()
+def _packed(tensors: Tensors) -> bytes:
+    told = {
+        name: {"dtype": "float32", "shape": shape, "data": data}
+        for name, (shape, data) in tensors.items()
     }
+    packed: bytes = serialize(told, {"format": "pt"})  # type: ignore[no-untyped-call]
+    return packed
 
 
 # --- tokenizer: one token a byte ----------------------------------------------------------------

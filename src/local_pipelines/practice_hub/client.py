@@ -81,7 +81,8 @@ class ClientSwitch:
             refuse_frozen: Leave a client alone that has other settings already.
 
         Raises:
-            ModelError: The client was imported already and keeps its settings.
+            ModelError: The client was imported already and keeps its settings. What has changed by
+                then is put back by `leave`, as after any other error.
         """
         frozen = sys.modules.get("huggingface_hub.constants")
         if frozen is not None and refuse_frozen:
@@ -96,18 +97,17 @@ class ClientSwitch:
         }
         _replace(self._constants_before, self._constants)
         if not _follows(self._constants):
-            self.leave()
             raise _keeps_its_settings(tr("This version of the client could not be moved."))
 
     def leave(self) -> None:
-        """Put back whatever `enter` changed."""
-        _replace(self._constants, self._constants_before)
+        """Put back whatever `enter` changed, the environment first: your token is in it."""
         for name, value in self._variables_before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        self._variables_before, self._constants_before = {}, {}
+        before, self._variables_before, self._constants_before = self._constants_before, {}, {}
+        _replace(self._constants, before)
 
     def _set_environment(self) -> None:
         names = [*self._environment, *_REMOVED, *_PROXY_EXCEPTIONS]
@@ -156,8 +156,9 @@ def _replace(old: Mapping[str, object], new: Mapping[str, object]) -> None:
     for holder in _holders():
         if holder.endpoint == old["ENDPOINT"]:
             holder.endpoint = new["ENDPOINT"]
-    if client := sys.modules.get("huggingface_hub"):
-        client.close_session()  # connections, and a proxy setting, of before
+    close = getattr(sys.modules.get("huggingface_hub"), "close_session", None)
+    if close is not None:  # since 1.0; before, each call read the settings anew
+        close()  # connections, and a proxy setting, of before
 
 
 def _holders() -> Iterator[Any]:

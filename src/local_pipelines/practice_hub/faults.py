@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Literal, get_args
+from urllib.parse import quote
 
 from local_pipelines._messages import tr
 from local_pipelines.errors import ParameterError
@@ -23,6 +24,9 @@ FaultKind = Literal["close", "corrupt", "reset", "short", "stall", "trickle"]
 _RATE_LIMIT_SECONDS = 1.0
 _STALL_SECONDS = 600.0
 _TRICKLE_PAUSE = 0.2
+# What a header holds as it is: a line end would begin another header, and a letter beyond ASCII
+# cannot be sent.
+_PLAIN = "".join(map(chr, range(0x20, 0x7F)))
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def _head(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
     handler.send_response(reply.status)
     headers = {"Content-Length": str(len(reply.body)), **reply.headers}
     for name, value in headers.items():
-        handler.send_header(name, value)
+        handler.send_header(name, quote(value, safe=_PLAIN))
     handler.end_headers()
 
 

@@ -102,9 +102,9 @@ class PracticeHub:
         global _running
         if _running is self:
             _running = None
-        if self._switch is not None:
-            self._switch.leave()
-            self._switch = None
+        switch, self._switch = self._switch, None
+        if switch is not None:
+            switch.leave()
         self._faults.clear()
         self._hub.close()
         self._files.close()
@@ -134,9 +134,9 @@ class PracticeHub:
         if self._client == "leave":
             return
         self._home = tempfile.TemporaryDirectory(prefix="practice-hub-", ignore_cleanup_errors=True)
-        switch = ClientSwitch(self.url, Path(self._home.name))
-        switch.enter(refuse_frozen=self._client == "refuse")
-        self._switch = switch
+        # Remembered first: whatever ends `enter`, `stop` puts back what it has changed.
+        self._switch = ClientSwitch(self.url, Path(self._home.name))
+        self._switch.enter(refuse_frozen=self._client == "refuse")
 
     # --- what is where ---
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import pickle
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
+
+from safetensors import SafetensorError, deserialize
 
 from local_pipelines.practice_hub import checkpoints
 
@@ -89,7 +90,7 @@ class Repository:
 
     def info(self, *, blobs: bool) -> dict[str, object]:
         """What `/api/models/{id}` tells; with the files' sizes and sums if asked for `blobs`."""
-        library = ["transformers", *(["safetensors"] if self._parameters() else [])]
+        library = ["transformers", *(["safetensors"] if self._parameters else [])]
         told: dict[str, object] = {
             "_id": self.commit[:24],
             "id": self.id,
@@ -108,7 +109,7 @@ class Repository:
             "library_name": "transformers",
             "siblings": [_sibling(file, blobs=blobs) for file in self.files.values()],
         }
-        if parameters := self._parameters():
+        if parameters := self._parameters:
             told["safetensors"] = {"parameters": parameters, "total": sum(parameters.values())}
         return told
 
@@ -126,20 +127,24 @@ class Repository:
             *(_entry(self.files[prefix + name]) for name in sorted(names) if "/" not in name),
         ]
 
+    @cached_property
     def _parameters(self) -> dict[str, int]:
+        """How many numbers of each type there are in the weights."""
         counts: dict[str, int] = {}
-        for file in self.files.values():
-            if file.path.endswith(".safetensors"):
-                for kind, count in _count_numbers(file.data):
-                    counts[kind] = counts.get(kind, 0) + count
+        for path, file in self.files.items():
+            tensors = _tensors(file.data) if path.endswith(".safetensors") else []
+            for _, tensor in tensors:
+                count = math.prod(tensor["shape"])
+                counts[tensor["dtype"]] = counts.get(tensor["dtype"], 0) + count
         return counts
 
 
-def _count_numbers(packed: bytes) -> list[tuple[str, int]]:
-    (length,) = struct.unpack("<Q", packed[:8])
-    header = json.loads(packed[8 : 8 + length])
-    header.pop("__metadata__", None)
-    return [(entry["dtype"], math.prod(entry["shape"])) for entry in header.values()]
+def _tensors(packed: bytes) -> list[tuple[str, dict[str, Any]]]:
+    try:
+        found: list[tuple[str, dict[str, Any]]] = deserialize(packed)  # type: ignore[no-untyped-call]
+    except SafetensorError:  # a test's own repository may hold anything
+        return []
+    return found
 
 
 def _sibling(file: File, *, blobs: bool) -> dict[str, object]:
@@ -179,19 +184,18 @@ def build_repositories(model: Path | None) -> tuple[Repository, ...]:
             are random as well.
     """
     answering = _read_folder(model) if model else checkpoints.llama()
-    gpt2, phi3 = checkpoints.gpt2(), checkpoints.phi3()
+    base = checkpoints.llama(chat=False)
+    sharded = checkpoints.shard(checkpoints.llama(seed=3))
     return (
-        _repository("openai-community/gpt2", gpt2, licence="mit"),
-        _repository("microsoft/Phi-3-mini-4k-instruct", checkpoints.shard(phi3), licence="mit"),
-        _repository(
-            "bigscience/bloom-1b7", checkpoints.bloom(), licence="bigscience-bloom-rail-1.0"
-        ),
+        _repository("openai-community/gpt2", base, licence="mit"),
+        _repository("microsoft/Phi-3-mini-4k-instruct", sharded, licence="mit"),
+        _repository("bigscience/bloom-1b7", base, licence="bigscience-bloom-rail-1.0"),
         _repository("HuggingFaceTB/SmolLM2-135M-Instruct", checkpoints.llama()),
         _repository("meta-llama/Llama-3.2-1B-Instruct", answering, gated=True, licence="llama3.2"),
         _repository("practice/chat", answering),
-        _repository("practice/private", gpt2, private=True),
-        _repository("practice/sharded", checkpoints.shard(gpt2, parts=3)),
-        _repository("practice/bin-only", _pickled(gpt2)),
+        _repository("practice/private", base, private=True),
+        _repository("practice/sharded", checkpoints.shard(base, parts=3)),
+        _repository("practice/bin-only", _pickled(base)),
     )
 
 
@@ -205,7 +209,8 @@ def _repository(
 ) -> Repository:
     card = (
         f"---\nlicense: {licence}\npipeline_tag: text-generation\n---\n\n# {model_id}\n\n"
-        "A stand-in on the practice Hub. It has the name of the real model, not its weights.\n"
+        "A stand-in on the practice Hub. It has the name of the real model, not its architecture"
+        " and not its weights.\n"
     )
     texts = {"README.md": card.encode(), "LICENSE": b"A practice licence: learn and try.\n"}
     return Repository(model_id, {**contents, **texts}, gated, private, licence)

@@ -247,8 +247,8 @@ def _part(call: Call, file: File, headers: Mapping[str, str]) -> Reply:
         "Accept-Ranges": "bytes",
         "Content-Type": "application/octet-stream",
     }
-    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", call.span or "")
-    if asked is None:
+    asked = re.fullmatch(r"bytes=([0-9]{1,18})-([0-9]{0,18})", call.span or "")
+    if asked is None or int(asked[2] or asked[1]) < int(asked[1]):
         return Reply(HTTPStatus.OK, headers, file.data)
     size = len(file.data)
     start, end = int(asked[1]), min(int(asked[2] or size - 1), size - 1)
@@ -287,4 +287,10 @@ def _json(
 
 
 def _html(text: str) -> Reply:
-    return Reply(HTTPStatus.OK, {"Content-Type": "text/html; charset=utf-8"}, text.encode())
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        # No other page may show this one and have its button pressed.
+        "X-Frame-Options": "DENY",
+        "Content-Security-Policy": "frame-ancestors 'none'; script-src 'none'",
+    }
+    return Reply(HTTPStatus.OK, headers, text.encode())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -20,6 +22,10 @@ __all__ = ["Port", "Request"]
 
 _LOOPBACK = "127.0.0.1"
 _LONGEST_BODY = 65536  # bytes of a request; forms and device codes are far shorter
+_LONGEST_SILENCE = 30.0  # seconds until a connection is given up that begins a request
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# Another name for this machine is another site's, which its owner points here to be let in.
+_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,7 @@ class Port:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # a whole class that begins at once
 
     def __init__(self, address: tuple[str, int], port: Port, tls: ssl.SSLContext | None) -> None:
         super().__init__(address, _Handler)
@@ -137,12 +144,24 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "PracticeHub"
     sys_version = ""
+    timeout = _LONGEST_SILENCE
     server: _Server
     _call: Call | None = None
     _fault: Fault | None = None
 
+    def parse_request(self) -> bool:
+        """Forget the request before on the same connection."""
+        self._call = self._fault = None
+        return super().parse_request()
+
     def do_GET(self) -> None:
         port = self.server.port
+        if (status := self._refused()) is not None:
+            self.close_connection = True  # the next bytes may be this request's body
+            body = f"{status.phrase}.".encode()
+            headers = {"Content-Type": "text/plain", "Connection": "close"}
+            send(self, Reply(status, headers, body), None, port.faults.over)
+            return
         self._call = call = self._read_call(port)
         self._fault = port.faults.take(call.method, unquote(call.path))
         # A fault must not hide what the answer would have been: it may come in the middle of it.
@@ -150,9 +169,39 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_POST = do_GET  # noqa: N815 - the base class looks for these names
 
+    def _refused(self) -> HTTPStatus | None:
+        """Why a request is none for this Hub; None if it is one."""
+        hosts = self.headers.get_all("Host") or []
+        lengths = set(self.headers.get_all("Content-Length") or ["0"])
+        origin = self.headers.get("Origin")
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            return HTTPStatus.BAD_REQUEST
+        if (
+            self.headers.defects
+            or len(hosts) != 1
+            or len(lengths) != 1
+            or not re.fullmatch("[0-9]{1,18}", min(lengths))
+        ):
+            return HTTPStatus.BAD_REQUEST
+        if _CONTROL.search(unquote(self.path)):
+            return HTTPStatus.BAD_REQUEST  # no name holds it; in a header it would begin another
+        if not all(_HOST.fullmatch(host) for host in [*hosts, parts.netloc or hosts[0]]):
+            return HTTPStatus.MISDIRECTED_REQUEST
+        if self.command == "POST" and origin not in {None, f"{self._scheme}://{hosts[0]}"}:
+            return HTTPStatus.FORBIDDEN  # another site's page that presses our buttons
+        if "Transfer-Encoding" in self.headers:
+            return HTTPStatus.LENGTH_REQUIRED
+        too_long = int(min(lengths)) > _LONGEST_BODY
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_long else None
+
+    @property
+    def _scheme(self) -> str:
+        return self.server.port.url.partition(":")[0]
+
     def _read_call(self, port: Port) -> Call:
         parts = urlsplit(self.path)
-        length = int(self.headers.get("Content-Length") or 0)
         header = self.headers.get("Authorization")
         account = port.account_of((header or "").removeprefix("Bearer ").strip())
         return Call(
@@ -163,7 +212,7 @@ class _Handler(BaseHTTPRequestHandler):
             authorized=header is not None,
             known=header is None or account is not None,
             span=self.headers.get("Range"),
-            body=self.rfile.read(min(length, _LONGEST_BODY)),
+            body=self.rfile.read(int(self.headers.get("Content-Length") or 0)),
         )
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
