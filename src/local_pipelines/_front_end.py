@@ -11,7 +11,7 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["show", "styled", "widgets_work"]
+__all__ = ["running_kernel", "show", "styled", "widgets_work"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
@@ -20,6 +20,16 @@ _SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
     "yes": True,
     "on": True,
 }
+
+
+def running_kernel() -> Any | None:
+    """Find the Jupyter kernel that runs this code.
+
+    Returns:
+        The kernel, or `None` in a script and in IPython's terminal.
+    """
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython.get_ipython() if ipython else None, "kernel", None)
 
 
 def widgets_work() -> bool:
@@ -34,9 +44,8 @@ def widgets_work() -> bool:
     setting = _SETTINGS.get(os.environ.get("LOCAL_PIPELINES_WIDGETS", "").strip().lower())
     if setting is not None:
         return setting
-    ipython = sys.modules.get("IPython")
-    kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None)
-    if kernel is None:  # a script, or IPython in a terminal
+    kernel = running_kernel()
+    if kernel is None:
         return False
     # Messages other than "run this cell" do not say it; those of a widget come from a browser.
     content = kernel.get_parent().get("content", {})

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from local_pipelines._front_end import running_kernel
 from local_pipelines._messages import mark, tr
 from local_pipelines.errors import CredentialError, _paragraph
 
@@ -278,9 +279,7 @@ def _ask() -> Token | None:
 
 def _somebody_is_there() -> bool:
     """Say whether a hidden prompt can be answered: never under papermill, nbconvert or in CI."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    kernel = getattr(shell, "kernel", None)
+    kernel = running_kernel()
     if kernel is not None:
         # Set anew for each cell, from what the front end says it can do.
         return bool(getattr(kernel, "_allow_stdin", False))

@@ -6,7 +6,6 @@ once and never again.
 
 from __future__ import annotations
 
-import html
 import importlib.util
 import io
 import os
@@ -20,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from local_pipelines._columns import columns, fold
+from local_pipelines._columns import columns, fold, html_table
 from local_pipelines._messages import CHOICE, available_languages, find_language, tr
 from local_pipelines.credentials import clean_token, find_env_file, find_token, hub_is_offline
 from local_pipelines.errors import (
@@ -185,14 +184,7 @@ class Environment:
         return "\n".join(fold(text, _LINE, head=name, indent=width) for name, text in rows)
 
     def _repr_html_(self) -> str:
-        # Only positions are set, no colours: the table reads in light and dark themes alike.
-        cell = 'style="text-align:left; vertical-align:top; white-space:normal"'
-        rows = "".join(
-            f'<tr><th scope="row" {cell}>{html.escape(name)}</th>'
-            f"<td {cell}>{html.escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        return f"<table><tbody>{rows}</tbody></table>"
+        return html_table(self._rows(), row_heads=True)
 
 
 def setup_environment(
