@@ -396,6 +396,8 @@ def inner_environment(python: Path, environ: Mapping[str, str]) -> Dict[str, str
     inner["VIRTUAL_ENV"] = str(python.parent.parent)
     inner["PATH"] = os.pathsep.join([str(python.parent), environ.get("PATH", "")])
     inner["PYTHONUTF8"] = "1"  # else Windows reads the course's files in its own code page
+    # Else torch's threads spin while they wait, and take the cores from each other.
+    inner.setdefault("OMP_WAIT_POLICY", "passive")
     return inner
 
 

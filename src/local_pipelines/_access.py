@@ -286,10 +286,10 @@ def _no_such_model(model_id: str, private: str) -> ModelError:
 
 
 def _check_token() -> None:
-    """Refuse a token that cannot be one: in a header it would be printed by the client's error."""
-    from local_pipelines.credentials import clean_token
+    """Refuse a token that cannot be one, and clean the one that the client is about to send."""
+    from local_pipelines.credentials import place_token
 
-    clean_token(_token() or "", tr("HF_TOKEN or the token file"))
+    place_token()
 
 
 def _token() -> str | None:

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from pydantic import Field
 
+from local_pipelines._cache_folder import cache_home
 from local_pipelines._chat_template import read_chat_template, render_chat_template
 from local_pipelines._ir import read_export
 from local_pipelines._local_llm import Answer, LocalLLM, Request, checked_size
@@ -294,9 +295,7 @@ def exported(model_id: str | os.PathLike[str], weight_format: str) -> Path:
 
 
 def _cache_folder() -> Path:
-    default = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    home = Path(os.environ.get("HF_HOME") or default).expanduser()
-    return home / "local_pipelines" / "openvino"
+    return cache_home() / "local_pipelines" / "openvino"
 
 
 def _cache_name(model_id: str | os.PathLike[str], weight_format: str) -> str:

@@ -359,6 +359,13 @@ def test_commands_see_the_environment_as_activated(tmp_path: Path) -> None:
     assert "PYTHONHOME" not in inner
 
 
+def test_commands_have_threads_that_wait_asleep(tmp_path: Path) -> None:
+    """Beside another busy program spinning threads make lessons many times slower."""
+    assert bootstrap.inner_environment(tmp_path, {})["OMP_WAIT_POLICY"] == "passive"
+    own = {"OMP_WAIT_POLICY": "active"}
+    assert bootstrap.inner_environment(tmp_path, own)["OMP_WAIT_POLICY"] == "active"
+
+
 def test_ctrl_c_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
