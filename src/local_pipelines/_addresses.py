@@ -1,8 +1,11 @@
-"""Addresses as they may be shown: without the name and password that some of them carry."""
+"""Addresses and paths as they may be shown: without a password, without whose machine it is."""
 
 from __future__ import annotations
 
-__all__ = ["shown_address"]
+import os
+from pathlib import Path
+
+__all__ = ["shown_address", "without_home"]
 
 
 def shown_address(url: str) -> str:
@@ -27,3 +30,18 @@ def shown_address(url: str) -> str:
     if not divider:
         return url.rpartition("@")[2]
     return scheme + divider + rest.rpartition("@")[2]
+
+
+def without_home(text: str) -> str:
+    """Write `~` for the home folder, so that a stored output does not tell whose machine it was.
+
+    Args:
+        text: A path, or a text with paths inside.
+
+    Returns:
+        The text with `~` in place of the home folder.
+    """
+    home = str(Path.home())
+    if home == Path(home).anchor:
+        return text
+    return "~" if text == home else text.replace(home + os.sep, "~" + os.sep)

@@ -12,10 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+from local_pipelines._addresses import without_home
 from local_pipelines._messages import tr
 from local_pipelines._settings import expanded_path, hub_is_offline, set_variable
 from local_pipelines.errors import _paragraph
-from local_pipelines.packages import without_home
 
 __all__ = ["cache_home", "frozen_variables", "make_paths_absolute", "place_cache"]
 

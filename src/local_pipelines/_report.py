@@ -7,10 +7,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local_pipelines._addresses import without_home
 from local_pipelines._columns import columns, fold, html_table
 from local_pipelines._messages import tr
 from local_pipelines._settings import shown_path
-from local_pipelines.packages import OPTIONAL, without_home
+from local_pipelines.packages import OPTIONAL
 
 if TYPE_CHECKING:
     from local_pipelines.devices import Device

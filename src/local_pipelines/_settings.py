@@ -12,10 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local_pipelines._addresses import shown_address
+from local_pipelines._addresses import shown_address, without_home
 from local_pipelines._messages import tr
 from local_pipelines.errors import EnvironmentFileError
-from local_pipelines.packages import without_home
 
 __all__ = [
     "drop_empty_variables",

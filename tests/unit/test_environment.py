@@ -722,9 +722,10 @@ COURSE = (
 @pytest.mark.parametrize(
     ("asked", "pip_gets"),
     [
-        ([], ["torch>=2"]),
-        (["scale"], ["ray[data]>=2.40"]),
-        (["test"], ["local-pipelines[lab]"]),
+        ([], ["local-pipelines"]),
+        (["scale"], ["local-pipelines[scale]"]),
+        (["test"], ["local-pipelines[test]"]),
+        (["torch", "scale"], ["torch", "local-pipelines[scale]"]),
         (["ray[data]"], ["ray[data]"]),
         (["ray"], []),
     ],
@@ -735,12 +736,42 @@ def test_extras_of_the_course_are_looked_up(
     installed: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An extra becomes its requirements; a package lacking an extra's packages is not met."""
+    """An extra is the course's own for pip; a package lacking an extra's packages is not met."""
     installed(local_pipelines=COURSE, ray=("2.60", "pyarrow; extra == 'data'"))
     given: list[str] = []
     monkeypatch.setattr(packages, "_run_installer", given.extend)
     install_packages(*asked)
     assert [need.replace(" ", "") for need in given] == pip_gets
+
+
+def test_an_extra_that_is_there_starts_no_pip(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for is looked up with all that hangs on it."""
+    installed(
+        local_pipelines=COURSE,
+        torch=("2.13",),
+        ray=("2.60", "pyarrow; extra == 'data'"),
+        pyarrow=("25",),
+        jupyter=("1",),
+    )
+    monkeypatch.setattr(packages, "_run_installer", lambda needs: pytest.fail("pip was started"))
+    assert install_packages().present == ("local-pipelines",)
+    assert install_packages("scale", "test").present == ("scale", "test")
+
+
+def test_what_is_in_use_is_looked_up_once(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the metadata of all packages takes a second in a large environment."""
+    looks: list[int] = []
+    versions = iter([{"one": "1", "two": "1"}, {"one": "2", "two": "2"}])
+    monkeypatch.setattr(packages, "_all_versions", lambda: next(versions))
+    monkeypatch.setattr(packages, "_in_use", lambda: looks.append(1) or {"one", "two"})
+    monkeypatch.setattr(packages, "_run_installer", lambda needs: None)
+    installed()
+    assert install_packages("three").restart == ("one", "two")
+    assert looks == [1]
 
 
 def test_extras_without_the_course_are_not_guessed(installed: Callable[..., None]) -> None:
