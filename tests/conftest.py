@@ -47,6 +47,8 @@ def _isolate() -> None:
 # Now, and not only in the fixture: huggingface_hub reads its variables when a test module is
 # imported, and never again.
 _isolate()
+# torch reads it when it is imported: threads that spin take the cores from each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -64,8 +66,8 @@ def isolated_environment() -> Iterator[None]:
     """Give each test the same clean environment, and undo what it changed."""
     before = dict(os.environ)
     _isolate()
-    if environment := sys.modules.get("local_pipelines.environment"):
-        environment._changes.clear()  # what setup_environment would otherwise take back
+    if settings := sys.modules.get("local_pipelines._settings"):
+        settings._changes.clear()  # what setup_environment would otherwise take back
     yield
     os.environ.clear()
     os.environ.update(before)
@@ -145,6 +147,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder / "course")
     return folder
+
+
+@pytest.fixture
+def no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Hub's client as in a fresh kernel: not imported yet, whatever other tests did."""
+    monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)
 
 
 @pytest.fixture

@@ -18,9 +18,22 @@ import sys
 import time
 import urllib.request
 from collections import deque
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import Callable, Deque, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    IO,
+    Callable,
+    Deque,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
 __all__ = ["COMMANDS", "SetupError", "ensure_environment", "main"]
 
@@ -177,11 +190,25 @@ def ensure_environment(root: Path, environ: Mapping[str, str]) -> Path:
         SetupError: It cannot be done.
     """
     venv = root / ".venv"
-    stamp = venv / STAMP
     # Only a Python that was asked for by name can disagree with the one that is there.
     wanted = choose_python(environ) if environ.get("PYTHON") else None
-    if is_current(root, venv) and (not wanted or wanted.version[:2] == venv_version(venv)):
-        return venv_python(venv)
+    if not is_wanted(root, venv, wanted):
+        with one_at_a_time(root):
+            if not is_wanted(root, venv, wanted):  # another command may have made it meanwhile
+                make_environment(root, venv, wanted, environ)
+    return venv_python(venv)
+
+
+def is_wanted(root: Path, venv: Path, wanted: Optional[Interpreter]) -> bool:
+    """Tell whether the environment is whole and of the Python that was asked for, if any was."""
+    return is_current(root, venv) and (not wanted or wanted.version[:2] == venv_version(venv))
+
+
+def make_environment(
+    root: Path, venv: Path, wanted: Optional[Interpreter], environ: Mapping[str, str]
+) -> None:
+    """Make or repair the environment, and note at the end that it is whole."""
+    stamp = venv / STAMP
     if not stamp.is_file():
         check_disk(root)
     if not is_usable(venv, wanted):
@@ -189,8 +216,56 @@ def ensure_environment(root: Path, environ: Mapping[str, str]) -> Path:
     if stamp.exists():
         stamp.unlink()  # until the end, nothing says that all is well
     install(root, venv, environ)
+    make_path_files_plain(root, venv)
     stamp.write_text(digest(root, venv), encoding="ascii")
-    return venv_python(venv)
+
+
+@contextmanager
+def one_at_a_time(root: Path) -> Iterator[None]:
+    """Let one command install into an environment, and the others wait until it has."""
+    (root / "build").mkdir(exist_ok=True)
+    # The system opens the lock when the process ends, however it ends.
+    with open(str(root / "build" / "install.lock"), "a") as file:  # noqa: PTH123 - Python 3.6
+        if not locked(file):
+            print("Another command is installing the course into .venv: waiting.", flush=True)
+            while not locked(file):
+                time.sleep(0.2)
+        yield
+
+
+def locked(file: IO[str]) -> bool:
+    """Try to lock a file; False while another process has it."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX + fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return True  # a disk without locks, as some networks' are: go on without one
+    return True
+
+
+def make_path_files_plain(root: Path, venv: Path) -> None:
+    """Write the way to the course's code with plain letters only, where its folder has others.
+
+    Python 3.11 and 3.12 read the files *.pth in the letters of the language that is set: with
+    LC_ALL=C an accent in the name of a folder ends every start of Python, and on Windows the folder
+    is not found. A relative path has no such letters.
+    """
+    source = str(root / "src")
+    if source.encode("ascii", "replace").decode() == source:
+        return
+    for pattern in ("lib/*/site-packages/*.pth", "Lib/site-packages/*.pth"):
+        for file in venv.glob(pattern):
+            if file.read_bytes().decode("utf-8", "replace").strip() == source:
+                way = os.path.relpath(source, str(file.parent))
+                file.write_text(way + "\n", encoding="ascii")
 
 
 def venv_version(venv: Path) -> Tuple[int, ...]:
@@ -242,7 +317,9 @@ def installer(venv: Path, environ: Mapping[str, str]) -> Tuple[List[str], Dict[s
     variables = dict(environ)
     wheels = find_links(python, environ)
     index, note = torch_index(wheels, environ)
-    if environ.get("USE_UV") == "1" and shutil.which("uv"):
+    if environ.get("USE_UV") == "1" and not shutil.which("uv"):
+        note += " USE_UV=1 is set, but there is no uv here: pip installs."
+    elif environ.get("USE_UV") == "1":
         if wheels:  # uv does not read pip's settings
             variables.setdefault("UV_FIND_LINKS", ",".join(wheels))
         # Without this uv takes every package from the first index that knows its name.
@@ -396,6 +473,8 @@ def inner_environment(python: Path, environ: Mapping[str, str]) -> Dict[str, str
     inner["VIRTUAL_ENV"] = str(python.parent.parent)
     inner["PATH"] = os.pathsep.join([str(python.parent), environ.get("PATH", "")])
     inner["PYTHONUTF8"] = "1"  # else Windows reads the course's files in its own code page
+    # Else torch's threads spin while they wait, and take the cores from each other.
+    inner.setdefault("OMP_WAIT_POLICY", "passive")
     return inner
 
 
@@ -423,32 +502,88 @@ def bench_steps(arguments: List[str]) -> List[List[str]]:
 
 
 def lab_steps(arguments: List[str]) -> List[List[str]]:
-    """Open the lessons: those of a language where its code comes first, else the English ones."""
-    folder = ROOT / "i18n" / (arguments[0] if arguments else "") / "notebooks"
-    if arguments and folder.is_dir():
-        return [["jupyter", "lab", str(folder), *arguments[1:]]]
-    return [["jupyter", "lab", "notebooks", *arguments]]
+    """Open the lessons: those of a language where its code comes first, else the English ones.
+
+    Raises:
+        SetupError: The first word is neither a language nor an option.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return [["jupyter", "lab", "notebooks", *arguments]]
+    folders = sorted(folder for folder in (ROOT / "i18n").glob("*/notebooks") if folder.is_dir())
+    languages = {folder.parent.name: str(folder) for folder in folders}
+    languages["en"] = "notebooks"
+    code = arguments[0].replace("-", "_").lower()
+    for name, folder in languages.items():
+        if name.lower() == code:
+            return [["jupyter", "lab", folder, *arguments[1:]]]
+    raise SetupError(
+        f"There are no lessons in {arguments[0]!r}, but in these languages: "
+        f"{', '.join(sorted(languages))}."
+    )
 
 
-Steps = Callable[[List[str]], List[List[str]]]
+def as_root(steps: List[List[str]]) -> List[List[str]]:
+    """Allow Jupyter to root, as whom one is in a container; it listens on this machine only."""
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return [[*step, "--allow-root"] for step in steps]
+    return steps
 
-# Each command's steps, all of them run even if one fails. A step is what follows `python -m`,
-# or a script.
-COMMANDS: Dict[str, Steps] = {
-    "install": lambda arguments: [],
-    "run": lambda arguments: [["course_kit", "run", *arguments]],
-    "lab": lab_steps,
-    "translations": lambda arguments: [["course_kit", "translations", *arguments]],
-    "test": lambda arguments: [*LINT, [*PYTEST, *arguments]],
-    "test-gpu": lambda arguments: [
-        ["pytest", "-m", "gpu", "tests/gpu", *arguments],
-        ["course_kit", "run", "--gpu", "01", "03", "04", "05"],
-    ],
-    "bench": bench_steps,
-    "train-pocket": lambda arguments: [["course_kit", "train", *arguments]],
-    "format": lambda arguments: [["ruff", "check", "--fix"], ["ruff", "format"]],
-    "lint": lambda arguments: LINT,
+
+class Command(NamedTuple):
+    """What a command does, in a few words, and its steps, all of which run even if one fails.
+
+    A step is what follows `python -m`, or a script.
+    """
+
+    help: str
+    steps: Callable[[List[str]], List[List[str]]]
+
+
+COMMANDS: Dict[str, Command] = {
+    "help": Command("list the commands", lambda arguments: []),
+    "install": Command("make .venv and install the course into it", lambda arguments: []),
+    "run": Command(
+        "run every notebook on the embedded model, results in build/run/",
+        lambda arguments: [["course_kit", "run", *arguments]],
+    ),
+    "lab": Command(
+        "open the notebooks in JupyterLab", lambda arguments: as_root(lab_steps(arguments))
+    ),
+    "translations": Command(
+        "bring the translated pages up to date (needs GNU gettext)",
+        lambda arguments: [["course_kit", "translations", *arguments]],
+    ),
+    "test": Command(
+        "check style and types, run all tests",
+        lambda arguments: [*LINT, [*PYTEST, *arguments]],
+    ),
+    "test-gpu": Command(
+        "run the tests and the notebooks on the GPU",
+        lambda arguments: [
+            ["pytest", "-m", "gpu", "tests/gpu", *arguments],
+            ["course_kit", "run", "--gpu", "01", "03", "04", "05"],
+        ],
+    ),
+    "bench": Command("run the measurements in benchmarks/", bench_steps),
+    "train-pocket": Command(
+        "train the embedded model anew",
+        lambda arguments: [["course_kit", "train", *arguments]],
+    ),
+    "format": Command(
+        "let ruff tidy the code",
+        lambda arguments: [["ruff", "check", "--fix"], ["ruff", "format"]],
+    ),
+    "lint": Command("check style and types only", lambda arguments: LINT),
+    "clean": Command("remove what the commands made, keep .venv", lambda arguments: []),
 }
+
+
+def usage() -> str:
+    """List the commands as one types them, with make or without it."""
+    lines = [f"  make {name:<14} {command.help}" for name, command in COMMANDS.items()]
+    lines += ["With more words: make run ARGS=03; without make, on Windows:"]
+    lines += [r"  py src\course_kit\bootstrap.py run 03"]
+    return "\n".join(lines)
 
 
 def perform(steps: Sequence[Sequence[str]], python: Path, environ: Mapping[str, str]) -> int:
@@ -489,11 +624,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         if name == "clean":
             return clean()
-        if name not in COMMANDS:
-            print(f"usage: bootstrap.py {'|'.join([*COMMANDS, 'clean'])} [arguments]")
+        if name not in COMMANDS or name == "help":
+            print(usage())
             return 0 if name in ("help", "-h", "--help") else 2
-        python = ensure_environment(ROOT, os.environ)
-        return perform(COMMANDS[name](arguments), python, os.environ)
+        steps = COMMANDS[name].steps(arguments)  # a wrong word is said before a long installation
+        return perform(steps, ensure_environment(ROOT, os.environ), os.environ)
     except (SetupError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

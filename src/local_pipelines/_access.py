@@ -7,7 +7,6 @@ anything. The Hub answers for `config.json` whether it would send it.
 from __future__ import annotations
 
 import errno
-import os
 import queue
 import re
 import threading
@@ -368,16 +367,13 @@ def _no_such_model(model_id: str, private: str) -> ModelError:
 
 
 def check_token() -> None:
-    """Refuse a token that cannot be one, and put one that was copied with quotes right.
+    """Refuse a token that cannot be one, and clean the one that the client is about to send.
 
     In a header a line break or an accent would be printed by the client's error.
     """
-    from local_pipelines.credentials import clean_token
+    from local_pipelines.credentials import place_token
 
-    # What is refused is in no variable here: some show the variables of a traceback.
-    clean = clean_token(_token() or "", tr("HF_TOKEN or the token file"))
-    if clean != _token():
-        os.environ["HF_TOKEN"] = clean or ""  # where the client looks first
+    place_token()
 
 
 def _token() -> str | None:

@@ -1,8 +1,11 @@
-"""Addresses as they may be shown: without the name and password that some of them carry."""
+"""Addresses and paths as they may be shown: without a password, without whose machine it is."""
 
 from __future__ import annotations
 
-__all__ = ["shown_address", "shown_host"]
+import os
+from pathlib import Path
+
+__all__ = ["shown_address", "shown_host", "without_home"]
 
 
 def shown_address(url: str) -> str:
@@ -36,3 +39,18 @@ def shown_host(url: str) -> str:
     'mirror.example:8443'
     """
     return shown_address(url).rpartition("://")[2].split("/")[0]
+
+
+def without_home(text: str) -> str:
+    """Write `~` for the home folder, so that a stored output does not tell whose machine it was.
+
+    Args:
+        text: A path, or a text with paths inside.
+
+    Returns:
+        The text with `~` in place of the home folder.
+    """
+    home = str(Path.home())
+    if home == Path(home).anchor:
+        return text
+    return "~" if text == home else text.replace(home + os.sep, "~" + os.sep)

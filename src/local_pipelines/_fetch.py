@@ -12,14 +12,13 @@ import errno
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_pipelines import _checkpoint
+from local_pipelines import _checkpoint, _machine
 from local_pipelines._access import (
     call_hub,
     check_access,
@@ -34,7 +33,7 @@ from local_pipelines._messages import tr
 from local_pipelines._names import ModelName, cached_model, locate
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 
-__all__ = ["damaged_file", "disk_free", "fetch_model", "is_damaged"]
+__all__ = ["damaged_file", "download_space", "fetch_model", "is_damaged"]
 
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a broken download is tried again
 STANDSTILL = 120.0  # seconds in which a megabyte has to come
@@ -61,7 +60,7 @@ class _File:
         if self.size is not None and path.stat().st_size != self.size:
             return False
         if self.sha256 is not None:
-            return _sha256(path) == self.sha256
+            return _machine.sha256_of(path) == self.sha256
         return self.blob_id is None or _blob_id(path) == self.blob_id
 
 
@@ -107,7 +106,7 @@ def damaged_file(folder: Path) -> str | None:
     for file in _checkpoint.weight_files(folder):
         # The cache names a large file by its SHA-256; elsewhere only the header can be judged.
         sum_told = file.resolve().name
-        if re.fullmatch(r"[0-9a-f]{64}", sum_told) and _sha256(file) != sum_told:
+        if re.fullmatch(r"[0-9a-f]{64}", sum_told) and _machine.sha256_of(file) != sum_told:
             return file.name
         try:
             _checkpoint.read_tensors([file])
@@ -197,7 +196,7 @@ def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
 
 
 def _check_disk(model_id: str, size: int) -> None:
-    free = disk_free()
+    free = download_space()
     if free is not None and size > free:
         raise CacheError(
             tr("{model_id} does not fit on the disk: it takes {size} and {free} are free.").format(
@@ -315,17 +314,9 @@ def _cache() -> Path:
     return Path(constants.HF_HUB_CACHE)
 
 
-def disk_free() -> int | None:
+def download_space() -> int | None:
     """Bytes free where downloads go; the folder itself may not exist yet."""
-    for folder in (_cache(), *_cache().parents):
-        with suppress(OSError):
-            return shutil.disk_usage(folder).free
-    return None
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return _machine.disk_free(_cache())
 
 
 def _blob_id(file: Path) -> str:

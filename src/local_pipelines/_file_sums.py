@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from local_pipelines._cache_folder import hf_home
 from local_pipelines._checkpoint import read_json
-from local_pipelines._machine import hf_home, sha256_of
+from local_pipelines._machine import sha256_of
 from local_pipelines.errors import ModelError
 
 __all__ = ["FileSum", "changed_file", "json_object", "known_sums"]

@@ -12,7 +12,7 @@ import secrets
 import sys
 from typing import Any
 
-__all__ = ["Record", "show", "styled", "widgets_work"]
+__all__ = ["Record", "running_kernel", "show", "styled", "widgets_work"]
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
@@ -21,6 +21,16 @@ _SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
     "yes": True,
     "on": True,
 }
+
+
+def running_kernel() -> Any | None:
+    """Find the Jupyter kernel that runs this code.
+
+    Returns:
+        The kernel, or `None` in a script and in IPython's terminal.
+    """
+    ipython = sys.modules.get("IPython")
+    return getattr(ipython.get_ipython() if ipython else None, "kernel", None)
 
 
 def widgets_work() -> bool:
@@ -35,9 +45,8 @@ def widgets_work() -> bool:
     setting = _SETTINGS.get(os.environ.get("LOCAL_PIPELINES_WIDGETS", "").strip().lower())
     if setting is not None:
         return setting
-    ipython = sys.modules.get("IPython")
-    kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None)
-    if kernel is None:  # a script, or IPython in a terminal
+    kernel = running_kernel()
+    if kernel is None:
         return False
     # Messages other than "run this cell" do not say it; those of a widget come from a browser.
     content = kernel.get_parent().get("content", {})
@@ -73,8 +82,7 @@ class Record:
 
     def show(self, html: str, text: str) -> None:
         """Write the record into the output of the cell that runs; in a script do nothing."""
-        ipython = sys.modules.get("IPython")
-        if getattr(ipython.get_ipython() if ipython else None, "kernel", None) is not None:
+        if running_kernel() is not None:
             from IPython.display import display
 
             self._handle = display(self._bundle(html, text), raw=True, display_id=self._class)

@@ -14,11 +14,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from local_pipelines._cache_folder import hf_home
 from local_pipelines._export_formats import checked_format
 from local_pipelines._export_job import ExportJob
 from local_pipelines._export_manifest import read_manifest, tool_versions
 from local_pipelines._file_sums import changed_file
-from local_pipelines._machine import hf_home
 from local_pipelines._messages import tr
 from local_pipelines._names import Model, ModelName, locate
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError

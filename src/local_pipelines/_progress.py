@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from local_pipelines._front_end import widgets_work
+from local_pipelines._front_end import running_kernel, widgets_work
 
 __all__ = ["progress_bar", "somebody_looks"]
 
@@ -19,14 +19,9 @@ def progress_bar(total: int, unit: str) -> Any:
     """
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    return tqdm(total=total, unit=unit, file=sys.stdout if _in_kernel() else sys.stderr)
+    return tqdm(total=total, unit=unit, file=sys.stdout if running_kernel() else sys.stderr)
 
 
 def somebody_looks() -> bool:
     """Whether a bar would be seen while it moves: in a terminal, or in a notebook that is open."""
-    return widgets_work() if _in_kernel() else sys.stderr.isatty()
-
-
-def _in_kernel() -> bool:
-    ipython = sys.modules.get("IPython")
-    return getattr(ipython.get_ipython() if ipython else None, "kernel", None) is not None
+    return widgets_work() if running_kernel() else sys.stderr.isatty()

@@ -50,11 +50,9 @@ class Stages:
 
 def _is_watched() -> bool:
     """Whether somebody sees a bar: in a notebook that a program runs, it would be stored debris."""
-    from local_pipelines._front_end import widgets_work
+    from local_pipelines._front_end import running_kernel, widgets_work
 
-    ipython = _imported("IPython")
-    in_kernel = getattr(ipython.get_ipython() if ipython else None, "kernel", None) is not None
-    return not in_kernel or widgets_work()
+    return running_kernel() is None or widgets_work()
 
 
 @contextmanager

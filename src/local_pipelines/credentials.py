@@ -15,18 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+from local_pipelines._cache_folder import cache_home
+from local_pipelines._front_end import running_kernel
 from local_pipelines._grammar import paragraph
 from local_pipelines._messages import mark, tr
+from local_pipelines._settings import expanded_path, find_env_file, hub_is_offline, set_variable
 from local_pipelines.errors import CredentialError
 
-__all__ = ["Account", "Token", "clean_token", "find_token", "hub_is_offline", "login"]
+__all__ = ["Account", "Token", "clean_token", "find_token", "login", "place_token"]
 
 TOKEN_PAGE = "https://huggingface.co/settings/tokens"  # noqa: S105 - an address, no secret
 WHOAMI_SECONDS = 10.0
 
 # What comes along when a token is copied from a page, a chat or a Windows text file.
 _WRAPPING = string.whitespace + "\ufeff\u200b\u00a0\"'`“”‘’"
-_TRUE = {"1", "ON", "YES", "TRUE"}  # the words that huggingface_hub takes for true
 
 
 @dataclass(frozen=True)
@@ -69,19 +71,6 @@ class Account:
         return paragraph(where, self.note)
 
 
-def hub_is_offline() -> bool:
-    """Say whether the Hub's client is switched to offline mode.
-
-    Returns:
-        What the client goes by: its frozen setting once it is imported, the environment before.
-    """
-    client = sys.modules.get("huggingface_hub.constants")
-    if client is not None:
-        return bool(client.HF_HUB_OFFLINE)
-    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return value.upper() in _TRUE
-
-
 def clean_token(raw: str, source: str) -> str | None:
     """Take off what was copied along with a token, and refuse what cannot be one.
 
@@ -101,7 +90,7 @@ def clean_token(raw: str, source: str) -> str | None:
     """
     token = raw.strip(_WRAPPING)
     for position, character in enumerate(token, start=1):
-        if fault := _fault(character):
+        if fault := _invalid_character(character):
             length = len(token)
             del raw, token  # some show the variables of a traceback
             raise CredentialError(
@@ -117,7 +106,7 @@ def clean_token(raw: str, source: str) -> str | None:
     return token or None
 
 
-def _fault(character: str) -> str:
+def _invalid_character(character: str) -> str:
     if character.isspace():
         return tr("white space")
     if not character.isascii():
@@ -138,37 +127,49 @@ def find_token() -> Token | None:
     Raises:
         CredentialError: If what was found cannot be a token, or the token file cannot be read.
     """
-    return _first([*_VARIABLES, *_STORES])
+    return _first_token([*_VARIABLES, *_STORES])
 
 
-def _first(places: list[_Place]) -> Token | None:
+def place_token() -> None:
+    """Make the Hub's client use the very token that `find_token` finds.
+
+    The client sends a token with the quotation marks that came along when it was copied; so where
+    the two differ, the clean one goes into `HF_TOKEN`, where the client looks first.
+
+    Raises:
+        CredentialError: As `find_token`: in a header it would be printed by the client's error.
+    """
+    from huggingface_hub import get_token
+
+    token = find_token()
+    if token is not None and get_token() != token.reveal():
+        set_variable("HF_TOKEN", token.reveal())
+
+
+def _first_token(places: list[_Place]) -> Token | None:
     for source, read in places:
         if secret := clean_token(read(), tr(source)):
-            return _keep(tr(source), secret)
+            return _wrapped(tr(source), secret)
     return None
 
 
-def _keep(source: str, secret: str) -> Token:
+def _wrapped(source: str, secret: str) -> Token:
     return Token(source, reveal=lambda: secret)
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser()
 
 
 def _token_file() -> Path:
     """Say where the client keeps its token (`huggingface_hub.constants.HF_TOKEN_PATH`)."""
+    if client := sys.modules.get("huggingface_hub.constants"):
+        return Path(client.HF_TOKEN_PATH)  # whatever the variables have become since
     if path := os.environ.get("HF_TOKEN_PATH"):
-        return _expanded(path)
-    if home := os.environ.get("HF_HOME"):
-        return _expanded(home) / "token"
-    return _expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface" / "token"
+        return expanded_path(path)
+    return cache_home() / "token"
 
 
 def _read_token_file() -> str:
     try:
         return _token_file().read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else tr("it is not UTF-8 text")
@@ -202,22 +203,6 @@ _STORES: list[_Place] = [
 ]
 
 
-def find_env_file() -> Path | None:
-    """Find the nearest `.env` upward, unless python-dotenv's own switch turns it off.
-
-    Returns:
-        The file, or `None`.
-    """
-    if os.environ.get("PYTHON_DOTENV_DISABLED", "").casefold() in {"1", "true", "t", "yes", "y"}:
-        return None
-    folder = Path.cwd()
-    for path in (parent / ".env" for parent in (folder, *folder.parents)):
-        # Some name their virtual environment .env: that is none of ours.
-        if os.path.exists(path) and not os.path.exists(path / "pyvenv.cfg"):  # noqa: PTH110 - never raises
-            return path
-    return None
-
-
 def _read_env_file() -> str:
     """Read the token of the nearest `.env`, for who logs in before `setup_environment()`."""
     import dotenv
@@ -249,7 +234,7 @@ def login(store: bool = False) -> Account | None:
         CredentialError: If there is no token and nobody to ask, if the text found cannot be a
             token, if the Hub refuses it, or if it cannot be stored.
     """
-    token = _first([*_VARIABLES, (".env", _read_env_file), *_STORES]) or _ask()
+    token = _first_token([*_VARIABLES, (".env", _read_env_file), *_STORES]) or _prompt_for_token()
     if token is None:
         return None
     account = _account(token)
@@ -259,7 +244,7 @@ def login(store: bool = False) -> Account | None:
     return account
 
 
-def _ask() -> Token | None:
+def _prompt_for_token() -> Token | None:
     if _somebody_is_there():
         import getpass
 
@@ -267,7 +252,7 @@ def _ask() -> Token | None:
             secret = clean_token(getpass.getpass(tr("Hugging Face token (hidden): ")), tr("prompt"))
         except EOFError:
             return None
-        return _keep(tr("prompt"), secret) if secret else None
+        return _wrapped(tr("prompt"), secret) if secret else None
     raise CredentialError(
         tr("No Hugging Face token was found."),
         tr("This runs without a person at the keyboard, so nobody can be asked for one."),
@@ -279,9 +264,7 @@ def _ask() -> Token | None:
 
 def _somebody_is_there() -> bool:
     """Say whether a hidden prompt can be answered: never under papermill, nbconvert or in CI."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    kernel = getattr(shell, "kernel", None)
+    kernel = running_kernel()
     if kernel is not None:
         # Set anew for each cell, from what the front end says it can do.
         return bool(getattr(kernel, "_allow_stdin", False))
@@ -314,7 +297,7 @@ def _whoami(token: Token) -> str | int | None:
     """
     answers: list[str | int | None] = []
 
-    def ask() -> None:
+    def put_question() -> None:
         try:
             import huggingface_hub
 
@@ -322,7 +305,7 @@ def _whoami(token: Token) -> str | int | None:
         except Exception as error:  # noqa: BLE001 - its text may hold the token: it ends here
             answers.append(getattr(getattr(error, "response", None), "status_code", None))
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=put_question, daemon=True)
     thread.start()
     thread.join(WHOAMI_SECONDS)
     return answers[0] if answers else None

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Device",
     "available_devices",
+    "is_openvino_device",
     "nvidia_driver_present",
     "parse_device",
     "ram",
@@ -160,6 +161,16 @@ def parse_device(prefer: object) -> tuple[str, int | None]:
     )
 
 
+def is_openvino_device(device: object) -> bool:
+    """Say whether a device has a name that only OpenVINO gives.
+
+    Examples:
+        >>> is_openvino_device("GPU.1"), is_openvino_device("cuda:0")
+        (True, False)
+    """
+    return isinstance(device, str) and device.partition(".")[0] in {"CPU", "GPU", "NPU", "AUTO"}
+
+
 def _no_such_device(
     kind: str, index: int | None, accelerators: list[Device], obstacle: str
 ) -> DeviceError:
@@ -168,15 +179,15 @@ def _no_such_device(
     asked = f'"{kind}"' if index is None else f'"{kind}:{index}"'
     asked = tr("device {index}").format(index=index) if kind == "number" else asked
     if not same:
-        others = [f'"{d.name}"' for d in accelerators]
+        names = [*(f'"{d.name}"' for d in accelerators), '"auto"']
         return DeviceError(
             tr("This machine has no {maker} that torch can use, so {asked} does not exist.").format(
                 maker=maker, asked=asked
             ),
             "" if accelerators or obstacle == tr(_NO_GPU) else sentence(obstacle),
-            tr("Write DEVICE = {names}.").format(names=tr(" or ").join([*others, "-1"]))
-            if others
-            else tr('Write DEVICE = "auto", which takes the CPU here.'),
+            tr("Write DEVICE = {names}.").format(names=tr(" or ").join(names))
+            if accelerators
+            else tr('Write DEVICE = "auto": here that is the CPU.'),
         )
     indices = [str(d.index) for d in same]
     fact = ntr(
@@ -186,9 +197,7 @@ def _no_such_device(
     ).format(asked=capitalised(asked), number=len(same), maker=maker, indices=listed(indices))
     return DeviceError(
         fact,
-        next_step=tr("Write DEVICE = {names}, or -1 for the CPU.").format(
-            names=tr(" or ").join(indices)
-        ),
+        next_step=tr("Write DEVICE = {names}.").format(names=tr(" or ").join([*indices, '"auto"'])),
     )
 
 

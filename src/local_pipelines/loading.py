@@ -19,6 +19,7 @@ from local_pipelines._names import Model, ModelName, locate
 from local_pipelines._options import BACKENDS, check_generation_options
 from local_pipelines.devices import (
     Device,
+    is_openvino_device,
     nvidia_driver_present,
     parse_device,
     ram,
@@ -179,7 +180,7 @@ def _load_export(wish: _Wish, reason: str) -> LocalLLM:
 
 def _why_torch(device: str | int) -> str:
     """The reason to take torch because of the device; empty if there is none."""
-    if str(device).strip().lower() in {"cpu", "-1"} or _is_openvinos(device):
+    if str(device).strip().lower() in {"cpu", "-1"} or is_openvino_device(device):
         return ""
     kind, _ = parse_device(device)
     # Asking torch takes seconds: only where there may be something that it can use.
@@ -187,11 +188,6 @@ def _why_torch(device: str | int) -> str:
         return ""
     chosen = select_device(device)
     return chosen.reason if chosen.index >= 0 else ""
-
-
-def _is_openvinos(device: str | int) -> bool:
-    """Whether a device has a name that only OpenVINO gives."""
-    return isinstance(device, str) and device.partition(".")[0] in {"CPU", "GPU", "NPU", "AUTO"}
 
 
 def _may_have_accelerator() -> bool:
@@ -261,7 +257,7 @@ def _load_torch(wish: _Wish) -> LocalLLM:
             ),
             next_step=tr('Write backend="genai", or name the model that it was made from.'),
         )
-    if _is_openvinos(wish.device) and wish.device != "CPU":
+    if is_openvino_device(wish.device) and wish.device != "CPU":
         raise DeviceError(
             tr("device={device!r} is a name of OpenVINO's, not of torch's.").format(
                 device=wish.device
@@ -374,7 +370,7 @@ def _check_memory(wish: _Wish, folder: Path) -> None:
 
 
 def _openvino_device(device: str | int) -> str:
-    if _is_openvinos(device):
+    if is_openvino_device(device):
         return str(device)
     name = str(device).strip().lower()
     if name in _OV_DEVICES:

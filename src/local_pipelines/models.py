@@ -14,8 +14,7 @@ from local_pipelines._catalogue import Catalogue, CatalogueEntry, catalogue, is_
 from local_pipelines._checkpoint import Shape, Weights
 from local_pipelines._checks import is_whole, whole_number
 from local_pipelines._columns import columns, pad
-from local_pipelines._fetch import disk_free as _disk_free
-from local_pipelines._fetch import fetch_model
+from local_pipelines._fetch import download_space, fetch_model
 from local_pipelines._grammar import gigabytes, paragraph
 from local_pipelines._messages import tr
 from local_pipelines._names import (
@@ -352,7 +351,7 @@ def _judge(
 ) -> Fit:
     tokens = min(context or _USUAL_CONTEXT, facts.shape.context or context or _USUAL_CONTEXT)
     figures = _memory(facts, dtype, tokens * batch_size)
-    disk_free = None if facts.cached else _disk_free()
+    disk_free = None if facts.cached else download_space()
     verdict, reason = _verdict(facts, device, figures.get("memory_needed"), disk_free)
     alternative = None
     if advise and verdict in {"tight", "does not fit"}:

@@ -1,13 +1,11 @@
-"""Which packages are installed, whether they fit together, and how to get the missing ones.
+"""Installs packages into the running kernel, and says which are there and whether they fit.
 
-Everything is read from the installed packages' metadata; none of them is imported.
+Everything is read from the packages' metadata; none of them is imported.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import os
 import platform
 import shutil
 import subprocess
@@ -21,6 +19,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from local_pipelines._addresses import without_home
 from local_pipelines._grammar import paragraph
 from local_pipelines._messages import tr
 from local_pipelines.errors import MissingPackageError, ParameterError
@@ -55,7 +54,7 @@ class Installation:
 
     Args:
         installed: What is new, as `name version`.
-        present: The requirements that were met already.
+        present: What was asked for and is there already.
         restart: The packages replaced while the kernel uses them: restart it before going on.
     """
 
@@ -67,69 +66,10 @@ class Installation:
         if not self.installed:
             return tr("Nothing to do, already here: {names}.").format(names=", ".join(self.present))
         done = tr("Installed: {names}.").format(names=", ".join(self.installed))
-        if not self.restart:
-            return done
         advice = tr("Restart the kernel: it still uses the old {names}.").format(
             names=", ".join(self.restart)
         )
-        return paragraph(done, advice)
-
-
-def installed_versions(names: Iterable[str] = (*NEEDED, *OPTIONAL)) -> dict[str, str | None]:
-    """Look up the installed versions.
-
-    Args:
-        names: Names of packages; the course's own when left out.
-
-    Returns:
-        For each name its version, or `None` where it is not installed.
-    """
-    return {name: _version(name) for name in names}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def torchvision_fault() -> str:
-    """Recognise a torchvision that makes every import of transformers fail; torch is not imported.
-
-    torchvision is compiled against one torch. A wrong version, or the build for NVIDIA GPUs beside
-    a torch for the CPU, ends in `operator torchvision::nms does not exist`.
-
-    Returns:
-        One or two sentences with the command that mends it; empty when nothing is wrong.
-    """
-    torch, vision = _version("torch"), _version("torchvision")
-    if not torch or not vision:
-        return ""
-    wanted = [
-        need
-        for need in map(Requirement, metadata.requires("torchvision") or [])
-        if need.name == "torch"
-    ]
-    fits = all(need.specifier.contains(torch, prereleases=True) for need in wanted)
-    if fits and not _other_build(torch, vision):
-        return ""
-    return tr(
-        "torchvision {vision} does not fit torch {torch}: where transformers fails with `Could not"
-        " import module` or `operator torchvision::nms does not exist`, this is why. The course"
-        " needs no torchvision: run `%pip uninstall -y torchvision` and restart the kernel."
-    ).format(vision=vision, torch=torch)
-
-
-def _other_build(torch: str, vision: str) -> bool:
-    """Compare the labels behind the versions' plus sign, such as cpu and cu130.
-
-    A build without a label is for CUDA on Linux, and for the CPU on macOS and Windows.
-    """
-    if platform.system() != "Linux":
-        return False
-    labels = {Version(torch).local, Version(vision).local}
-    return len(labels) == 2 and (None not in labels or "cpu" in labels)
+        return paragraph(done, advice if self.restart else "")
 
 
 def install_packages(*requirements: str) -> Installation:
@@ -146,37 +86,88 @@ def install_packages(*requirements: str) -> Installation:
         ParameterError: If a requirement is not written as pip understands it.
         MissingPackageError: If pip fails; the cause is what pip said last.
     """
-    wanted = [need for text in requirements or ("",) for need in _expand(text)]
-    missing = [need for need in wanted if not _is_met(need)]
-    present = tuple(str(need) for need in wanted if need not in missing)
+    asked = [need for text in requirements or ("",) for need in _requirements(text)]
+    missing = [str(need) for need in asked if not _is_met(need)]
+    present = tuple(_shown(need) for need in asked if str(need) not in missing)
     if not missing:
         return Installation(present=present)
-    before = _all_versions()
-    _run_installer([str(need) for need in missing])
+    before, used = _all_versions(), _in_use()
+    _run_installer(missing)
     importlib.invalidate_caches()
-    new = {name: v for name, v in _all_versions().items() if before.get(name) != v}
+    new = {
+        name: version for name, version in _all_versions().items() if before.get(name) != version
+    }
     return Installation(
         installed=tuple(f"{name} {version}" for name, version in sorted(new.items())),
         present=present,
-        restart=tuple(sorted(name for name in new if name in before and name in _in_use())),
+        restart=tuple(sorted(new.keys() & before.keys() & used)),
     )
 
 
+def installed_versions(names: Iterable[str] = (*NEEDED, *OPTIONAL)) -> dict[str, str | None]:
+    """Look up the installed versions: for each name its version, `None` if it is not there."""
+    return {name: _version(name) for name in names}
+
+
 def unmet_requirements() -> list[str]:
-    """List the course's basic requirements that this environment does not meet.
+    """List the course's basic requirements that are not met here, as pip takes them.
+
+    None are known where the course is run from a clone that is not installed.
+    """
+    return [str(need) for need in _needs(_COURSE, "") if not _is_met(need)]
+
+
+def torchvision_fault() -> str:
+    """Recognise a torchvision that makes every import of transformers fail; torch is not imported.
+
+    torchvision is compiled against one torch. A wrong version, or the build for NVIDIA GPUs beside
+    a torch for the CPU, ends in `operator torchvision::nms does not exist`.
 
     Returns:
-        Requirements as pip takes them; empty as well where the course is run from a clone that is
-        not installed, so that its requirements are unknown.
+        One or two sentences with the command that mends it; empty when nothing is wrong.
     """
-    if _version(_COURSE) is None:
-        return []
-    return [str(need) for need in _course_needs("") if not _is_met(need)]
+    torch, vision = _version("torch"), _version("torchvision")
+    if not torch or not vision:
+        return ""
+    wanted = [need for need in _needs("torchvision", "") if need.name == "torch"]
+    fits = all(need.specifier.contains(torch, prereleases=True) for need in wanted)
+    if fits and not _other_build(torch, vision):
+        return ""
+    return tr(
+        "torchvision {vision} does not fit torch {torch}: where transformers fails with `Could not"
+        " import module` or `operator torchvision::nms does not exist`, this is why. The course"
+        " needs no torchvision: run `%pip uninstall -y torchvision` and restart the kernel."
+    ).format(vision=vision, torch=torch)
 
 
-def _expand(text: str) -> list[Requirement]:
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _other_build(torch: str, vision: str) -> bool:
+    """Compare the labels behind the versions' plus sign, such as cpu and cu130.
+
+    A build without a label is for CUDA on Linux, and for the CPU on macOS and Windows.
+    """
+    labels = {Version(torch).local, Version(vision).local}
+    different = len(labels) == 2 and (None not in labels or "cpu" in labels)
+    return different and platform.system() == "Linux"
+
+
+def _requirements(text: str) -> list[Requirement]:
+    """Read one word of the learner's; none come back where its marker leaves this system out."""
     if text in ("", *_EXTRAS):
-        return _course_needs(text)
+        if _version(_COURSE):  # else pip would look for a stranger's package of our name
+            return [Requirement(f"{_COURSE}[{text}]")]
+        raise MissingPackageError(
+            tr("What {extra} needs is unknown, as {course} is not installed here.").format(
+                extra=text or tr("the course"), course=_COURSE
+            ),
+            next_step=tr("Run `%pip install -e .` from the course's folder, then this cell again."),
+        )
     try:
         need = Requirement(text)
     except InvalidRequirement:
@@ -187,70 +178,65 @@ def _expand(text: str) -> list[Requirement]:
     return [need] if need.marker is None or need.marker.evaluate() else []
 
 
-def _course_needs(extra: str) -> list[Requirement]:
-    """Read what the course, or one of its extras, asks for; the markers are settled here."""
+def _shown(need: Requirement) -> str:
+    return ", ".join(sorted(need.extras)) or str(need) if need.name == _COURSE else str(need)
+
+
+def _needs(package: str, extra: str) -> list[Requirement]:
+    """Read what a package, or an extra of it, asks for on this system."""
     try:
-        needs = [Requirement(line) for line in metadata.requires(_COURSE) or []]
+        lines = [Requirement(line) for line in metadata.requires(package) or []]
     except metadata.PackageNotFoundError:
-        raise MissingPackageError(
-            tr("What {extra} needs is unknown, as {course} is not installed here.").format(
-                extra=extra or tr("the course"), course=_COURSE
-            ),
-            next_step=tr("Run `%pip install -e .` from the course's folder, then this cell again."),
-        ) from None
-    chosen = [need for need in needs if _belongs(need, extra)]
-    for need in chosen:
-        need.marker = None
+        return []
+    chosen = [line for line in lines if _belongs(line, extra)]
+    for line in chosen:
+        line.marker = None  # it is settled
     return chosen
 
 
-def _belongs(need: Requirement, extra: str) -> bool:
-    """Say whether a line of metadata belongs to the extra, or to the basis for an empty one."""
-    if need.marker is None:
+def _belongs(line: Requirement, extra: str) -> bool:
+    if line.marker is None:
         return not extra
-    basic = need.marker.evaluate({"extra": ""})
-    return not basic and need.marker.evaluate({"extra": extra}) if extra else basic
+    basic = line.marker.evaluate({"extra": ""})
+    return not basic and line.marker.evaluate({"extra": extra}) if extra else basic
 
 
 def _is_met(need: Requirement) -> bool:
     version = _version(need.name)
     if version is None or not need.specifier.contains(version, prereleases=True):
         return False
-    lines = [Requirement(line) for line in metadata.requires(need.name) or []]
-    return all(_is_met(line) for extra in need.extras for line in lines if _belongs(line, extra))
+    extras = need.extras or ({""} if need.name == _COURSE else set())
+    return all(_is_met(line) for extra in extras for line in _needs(need.name, extra))
 
 
 def _all_versions() -> dict[str, str]:
-    found = {}
-    for package in metadata.distributions():
-        if package.name:  # a half-removed package has none
-            found[str(canonicalize_name(package.name))] = package.version
-    return found
+    found = metadata.distributions()  # a half-removed package has no name
+    return {str(canonicalize_name(each.name)): each.version for each in found if each.name}
 
 
 def _in_use() -> set[str]:
     """Name the packages of which the kernel has imported something."""
     owners = metadata.packages_distributions()
-    return {
-        str(canonicalize_name(package))
-        for module in {name.partition(".")[0] for name in sys.modules}
-        for package in owners.get(module, [])
-    }
+    modules = {name.partition(".")[0] for name in sys.modules}
+    return {str(canonicalize_name(name)) for module in modules for name in owners.get(module, [])}
 
 
 def _run_installer(needs: list[str]) -> None:
     result = subprocess.run(
         [*_installer(), *needs],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         check=False,
         encoding="utf-8",
         errors="replace",
         stdin=subprocess.DEVNULL,  # nobody could answer a question
     )
     if result.returncode:
+        lines = [line.strip() for line in result.stdout.splitlines()]
+        errors = [line for line in lines if "error" in line.lower()] or [*filter(None, lines)]
         raise MissingPackageError(
             tr("Installing {names} failed.").format(names=", ".join(needs)),
-            _last_words(result.stdout + result.stderr),
+            without_home(" ".join(errors[-3:])),
             tr("Check the spelling and the network, then run this cell again."),
         )
 
@@ -268,24 +254,3 @@ def _installer() -> list[str]:
             " then this cell again."
         ).format(name=Path(sys.executable).name),
     )
-
-
-def _last_words(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()] or lines
-    return without_home(" ".join(errors[-3:]))
-
-
-def without_home(text: str) -> str:
-    """Write `~` for the home folder, so that a stored output does not tell whose machine it was.
-
-    Args:
-        text: A path, or a text with paths inside.
-
-    Returns:
-        The text with `~` in place of the home folder.
-    """
-    home = str(Path.home())
-    if home == Path(home).anchor:
-        return text
-    return "~" if text == home else text.replace(home + os.sep, "~" + os.sep)

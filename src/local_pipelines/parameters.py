@@ -6,11 +6,15 @@ import math
 import re
 import reprlib
 from collections.abc import Callable
+from typing import Any
 
+from local_pipelines._checks import is_whole
 from local_pipelines._grammar import nearest
 from local_pipelines._messages import tr
+from local_pipelines._names import locate
 from local_pipelines._options import BACKENDS
-from local_pipelines.errors import ParameterError
+from local_pipelines.devices import is_openvino_device, parse_device, select_device
+from local_pipelines.errors import ModelError, ParameterError
 
 __all__ = ["check_parameters"]
 
@@ -19,7 +23,7 @@ def check_parameters(**values: object) -> None:
     """Check the parameters of a notebook, each by its name.
 
     papermill passes on whatever it is given, and a library may accept a wrong value and fail
-    minutes later. The device is looked at last, as that imports torch (about two seconds).
+    minutes later. A GPU of torch's is looked for last, as that takes two seconds.
 
     Args:
         values: The parameters under the names that they have in the notebook, such as
@@ -32,20 +36,42 @@ def check_parameters(**values: object) -> None:
     """
     for name, value in values.items():
         _check_for(name)(name, value)
-    if "BACKEND" in values:
-        from local_pipelines.loading import check_engine
+    device: Any = values.get("DEVICE", "auto")  # _device has checked it
+    _check_place(str(values.get("BACKEND", "torch")), device)
 
-        check_engine(str(values["BACKEND"]), values.get("DEVICE", "auto"))  # type: ignore[arg-type]
-    if "DEVICE" in values:
-        from local_pipelines.devices import select_device
 
-        select_device(values["DEVICE"])  # type: ignore[arg-type] # _device has checked it
+def _check_place(backend: str, device: str | int) -> None:
+    """Find out that the machine lacks the backend or the device, or the backend the device."""
+    from local_pipelines.loading import check_engine
+
+    if backend == "auto" and is_openvino_device(device):
+        backend = "genai"
+    check_engine(backend, device)
+    if backend in {"openvino", "genai"}:
+        _check_openvino_device(device)
+    elif is_openvino_device(device) and device != "CPU":
+        raise ParameterError(
+            tr(
+                "DEVICE = {value!r} is a device of OpenVINO's, and here torch runs the model."
+            ).format(value=device),
+            next_step=tr('Write {name} = "auto".').format(name="DEVICE"),
+        )
+    elif parse_device(device)[0] not in {"auto", "cpu"}:  # these are everywhere
+        select_device(device)
+
+
+def _check_openvino_device(device: str | int) -> None:
+    if is_openvino_device(device) and device != "CPU":
+        from local_pipelines.openvino import check_ov_config
+
+        check_ov_config({}, str(device))
 
 
 _Check = Callable[[str, object], None]
 
 
 def _model_id(name: str, value: object) -> None:
+    """Refuse what names no model; a name with a slash is left to whoever asks the Hub."""
     if not isinstance(value, str) or not value.strip():
         raise ParameterError(
             tr("{name} = {value} names no model.").format(name=name, value=reprlib.repr(value)),
@@ -54,15 +80,15 @@ def _model_id(name: str, value: object) -> None:
                 ' "openai-community/gpt2", or a folder.'
             ).format(name=name),
         )
-
-
-def _is_whole(value: object, low: int) -> bool:
-    # True and False are ints in Python only.
-    return isinstance(value, int) and not isinstance(value, bool) and value >= low
+    if "/" not in value:
+        try:
+            locate(value)
+        except ModelError as error:
+            raise ParameterError(error.fact, error.cause, error.next_step) from None
 
 
 def _count(name: str, value: object) -> None:
-    if not _is_whole(value, 1):
+    if not is_whole(value, 1):
         raise ParameterError(
             tr("{name} = {value} cannot work: it is a whole number from 1 upward.").format(
                 name=name, value=reprlib.repr(value)
@@ -109,7 +135,7 @@ def _number(low: float, high: float, example: str) -> _Check:
 
 
 def _seed(name: str, value: object) -> None:
-    if not _is_whole(value, 0):
+    if not is_whole(value, 0):
         raise ParameterError(
             tr("{name} = {value} cannot work: it is a whole number from 0 upward.").format(
                 name=name, value=reprlib.repr(value)
@@ -133,10 +159,12 @@ def _choice(*words: str) -> _Check:
 
 
 def _device(name: str, value: object) -> None:
+    if is_openvino_device(value):
+        return
     if isinstance(value, str):
         good = bool(re.fullmatch(r"auto|cpu|(cuda|xpu|mps)(:\d{1,4})?", value.strip().lower()))
     else:
-        good = _is_whole(value, -1)
+        good = is_whole(value, -1)
     if good:
         return
     number = value if isinstance(value, str) and re.fullmatch(r"-1|\d{1,4}", value) else None

@@ -313,7 +313,8 @@ def _model_choice(model_id: str, device: Any) -> Choice[str]:
 def _obstacle(fit: Any, *, gated: bool) -> str:
     """Why a model cannot be had here, the most stubborn reason first; empty if it can."""
     from local_pipelines._grammar import gigabytes
-    from local_pipelines.credentials import find_token, hub_is_offline
+    from local_pipelines._settings import hub_is_offline
+    from local_pipelines.credentials import find_token
 
     if fit.verdict == "does not fit":
         if fit.disk_free is not None and (fit.download_bytes or 0) > fit.disk_free:

@@ -352,11 +352,11 @@ def test_a_disk_that_is_too_small_is_told_before_the_download(
     hub: PracticeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sizes are known, so nobody waits an hour for this."""
-    measured = _fetch.disk_free
-    monkeypatch.setattr(_fetch, "disk_free", lambda: 1000)
+    measured = _fetch.download_space
+    monkeypatch.setattr(_fetch, "download_space", lambda: 1000)
     assert "does not fit on the disk" in sentence(errors.CacheError, lambda: fetch_model(GPT2)).fact
     assert not served(hub, "model.safetensors")
-    monkeypatch.setattr(_fetch, "disk_free", measured)
+    monkeypatch.setattr(_fetch, "download_space", measured)
     assert_a_second_try_works(hub)
 
 
@@ -367,7 +367,7 @@ def test_a_drive_that_is_not_there_has_unknown_room(monkeypatch: pytest.MonkeyPa
         raise FileNotFoundError(folder)
 
     monkeypatch.setattr(_fetch.shutil, "disk_usage", nothing)
-    assert _fetch.disk_free() is None
+    assert _fetch.download_space() is None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")

@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import venv
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -254,6 +257,56 @@ def test_half_an_environment_is_made_anew(machine: Machine, damage: str) -> None
     assert machine.installs()
 
 
+def test_a_second_command_waits_for_the_first(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two commands do not install into one environment at once; the second one says it waits."""
+    first = ExitStack()
+    first.enter_context(bootstrap.one_at_a_time(machine.root))
+
+    def let_the_first_end(seconds: float) -> None:
+        bootstrap.make_environment(machine.root, machine.venv, None, {})
+        first.close()
+
+    monkeypatch.setattr(bootstrap.time, "sleep", let_the_first_end)
+    machine.ensure()
+    assert len(machine.installs()) == 1
+    assert capsys.readouterr().out.count("Another command is installing") == 1
+
+
+def test_a_disk_without_locks_is_no_hindrance(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some disks of networks have none; the course is installed all the same."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert machine.ensure()
+
+
+def test_other_letters_in_the_folders_name_stop_no_python(tmp_path: Path) -> None:
+    """The installed course is found in whatever language Python 3.11 reads its .pth files."""
+    root = tmp_path / "leçon 课"
+    (root / "src").mkdir(parents=True)
+    (root / "src" / "lesson_toy.py").touch()
+    venv.create(root / ".venv", with_pip=False)
+    [packages] = [*root.glob(".venv/lib/*/site-packages"), *root.glob(".venv/Lib/site-packages")]
+    (packages / "_editable.pth").write_text(f"{root / 'src'}\n", encoding="utf-8")
+    (packages / "other.pth").write_text("/elsewhere\n")
+    bootstrap.make_path_files_plain(root, root / ".venv")
+    done = subprocess.run(
+        [str(bootstrap.venv_python(root / ".venv")), "-c", "import lesson_toy"],
+        env={"LC_ALL": "C"} if os.name == "posix" else None,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (packages / "other.pth").read_text() == "/elsewhere\n"
+
+
 # ----------------------------------------------------------------- which build of PyTorch
 
 
@@ -312,6 +365,14 @@ def test_uv_installs_when_asked(linux: Machine, monkeypatch: pytest.MonkeyPatch)
     assert variables["UV_FIND_LINKS"] == "/wheels"
 
 
+def test_a_missing_uv_is_said(linux: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """USE_UV=1 without uv installs with pip, and does not do so in silence."""
+    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: None)
+    words, _, note = bootstrap.installer(linux.venv, {"USE_UV": "1"})
+    assert words[1:3] == ["-m", "pip"]
+    assert "there is no uv here" in note
+
+
 # ------------------------------------------------------------------------- running commands
 
 
@@ -322,12 +383,16 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bootstrap, "ensure_environment", lambda root, environ: python)
 
 
+def set_steps(monkeypatch: pytest.MonkeyPatch, name: str, steps: Any) -> None:
+    monkeypatch.setitem(bootstrap.COMMANDS, name, bootstrap.Command("", steps))
+
+
 @pytest.mark.usefixtures("here")
 def test_the_exit_status_goes_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The status of the command is the status of bootstrap.py."""
     script = tmp_path / "ends.py"
     script.write_text("import sys; sys.exit(int(sys.argv[1]))")
-    monkeypatch.setitem(bootstrap.COMMANDS, "run", lambda arguments: [[str(script), *arguments]])
+    set_steps(monkeypatch, "run", lambda arguments: [[str(script), *arguments]])
     assert bootstrap.main(["run", "0"]) == 0
     assert bootstrap.main(["run", "7"]) == 7
 
@@ -340,7 +405,7 @@ def test_all_checks_run_though_one_fails(
     script = tmp_path / "check.py"
     script.write_text("import sys; print('ran', *sys.argv[1:]); sys.exit(int(sys.argv[1]))")
     steps = [[str(script), "3", "-q"], [str(script), "0"]]
-    monkeypatch.setitem(bootstrap.COMMANDS, "test", lambda arguments: steps)
+    set_steps(monkeypatch, "test", lambda arguments: steps)
     assert bootstrap.main(["test"]) == 3
     shown = capfd.readouterr()
     assert "ran 3 -q\n" in shown.out
@@ -357,6 +422,13 @@ def test_commands_see_the_environment_as_activated(tmp_path: Path) -> None:
     assert inner["PYTHONUTF8"] == "1"
     assert inner["A"] == "1"
     assert "PYTHONHOME" not in inner
+
+
+def test_commands_have_threads_that_wait_asleep(tmp_path: Path) -> None:
+    """Beside another busy program spinning threads make lessons many times slower."""
+    assert bootstrap.inner_environment(tmp_path, {})["OMP_WAIT_POLICY"] == "passive"
+    own = {"OMP_WAIT_POLICY": "active"}
+    assert bootstrap.inner_environment(tmp_path, own)["OMP_WAIT_POLICY"] == "active"
 
 
 def test_ctrl_c_is_one_line(
@@ -383,7 +455,7 @@ def test_ctrl_c_in_a_command_is_one_line(
         f"import os, signal; signal.signal({int(signal.SIGINT)}, signal.SIG_DFL); "
         "os.kill(os.getpid(), signal.SIGINT)"
     )
-    monkeypatch.setitem(bootstrap.COMMANDS, "run", lambda arguments: [[str(script)]])
+    set_steps(monkeypatch, "run", lambda arguments: [[str(script)]])
     assert bootstrap.main(["run"]) == bootstrap.INTERRUPTED
     assert capsys.readouterr().err.split() == ["Stopped."]
 
@@ -392,7 +464,30 @@ def test_an_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[s
     """A mistyped command gets the list of commands and exit status 2."""
     assert bootstrap.main(["rum"]) == 2
     shown = capsys.readouterr().out
-    assert all(name in shown for name in bootstrap.COMMANDS)
+    for name, command in bootstrap.COMMANDS.items():
+        assert f"make {name:<14} {command.help}" in shown
+
+
+def test_an_unknown_language_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """`make lab ARGS=zh` names the languages there are, before anything is installed."""
+    assert bootstrap.main(["lab", "zh"]) == 1
+    shown = capsys.readouterr()
+    assert shown.err == (
+        "There are no lessons in 'zh', but in these languages: en, es, fr, zh_CN.\n"
+    )
+    assert bootstrap.lab_steps(["en"]) == [["jupyter", "lab", "notebooks"]]
+    assert bootstrap.lab_steps(["zh-cn"]) == bootstrap.lab_steps(["zh_CN"])
+
+
+@pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])
+def test_root_in_a_container_can_open_the_lessons(
+    user: int, allowed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jupyter refuses root unless it is told; it listens on this machine only, as ever."""
+    monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
+    [step] = bootstrap.COMMANDS["lab"].steps([])
+    assert ("--allow-root" in step) is allowed
+    assert not [word for word in step if word.startswith("--ip")]
 
 
 def test_nothing_to_measure_is_one_sentence(

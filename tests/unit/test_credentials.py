@@ -28,7 +28,7 @@ from local_pipelines.errors import CredentialError
 SECRET = "hf_practice0123456789"
 TOKEN = Token("HF_TOKEN", reveal=lambda: SECRET)
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("home", "no_client")
 
 
 def everything_said(error: BaseException) -> str:
@@ -221,6 +221,43 @@ def _be_on_colab(monkeypatch: pytest.MonkeyPatch, get: Callable[[str], str]) -> 
     monkeypatch.setitem(sys.modules, "google.colab", colab)
 
 
+@pytest.mark.parametrize("where", ["HF_TOKEN", "token file"])
+def test_the_client_sends_the_token_that_we_find(
+    where: str, run_python: Callable[..., str]
+) -> None:
+    """Quotation marks copied along are not sent, also where nothing was set up before."""
+    said = run_python(
+        "import os\nfrom pathlib import Path\n"
+        f"raw = '\\u201c{SECRET}\\u201d\\n'\n"
+        "if %r == 'HF_TOKEN': os.environ['HF_TOKEN'] = raw\n"
+        "else: Path('token').write_text(raw, encoding='utf-8')\n"
+        "from local_pipelines import find_token\n"
+        "from local_pipelines.credentials import place_token\n"
+        "place_token()\n"
+        "import huggingface_hub\n"
+        "print(huggingface_hub.get_token(), find_token().reveal())" % where,
+        HF_TOKEN_PATH="token",
+    )
+    assert said.split() == [SECRET, SECRET]
+
+
+def test_a_folder_moved_too_late_moves_the_token_for_neither(
+    run_python: Callable[..., str],
+) -> None:
+    """The client goes by the folder that it saw first, and so do we: they cannot disagree."""
+    said = run_python(
+        "import os\nfrom pathlib import Path\n"
+        "for name in ('early', 'late'):\n"
+        "    Path(name).mkdir(); Path(name, 'token').write_text('hf_practice_' + name)\n"
+        "os.environ['HF_HOME'] = 'early'\n"
+        "import huggingface_hub.constants\n"
+        "os.environ['HF_HOME'] = 'late'\n"
+        "from local_pipelines import find_token\n"
+        "print(huggingface_hub.get_token(), find_token().reveal())"
+    )
+    assert said.split() == ["hf_practice_early", "hf_practice_early"]
+
+
 # --- login --------------------------------------------------------------------------------------
 
 
@@ -308,6 +345,23 @@ def test_a_token_that_cannot_be_stored_is_in_place_all_the_same(
         login(store=True)
     assert SECRET not in everything_said(caught.value)
     assert os.environ["HF_TOKEN"] == SECRET
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_storing_that_breaks_off_leaves_no_draft_behind(
+    error: BaseException, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A half-written file would hold the token, and nobody would know of it."""
+
+    def break_off(draft: Path, target: Path) -> None:
+        assert draft.read_text() == SECRET
+        raise error
+
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setattr(Path, "replace", break_off)
+    with pytest.raises((CredentialError, KeyboardInterrupt)):
+        login(store=True)
+    assert list((home / ".cache" / "huggingface").iterdir()) == []
 
 
 # --- asking the Hub -----------------------------------------------------------------------------

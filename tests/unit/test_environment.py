@@ -13,10 +13,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from local_pipelines import environment, install_packages, packages, setup_environment
+from local_pipelines import (
+    _settings,
+    environment,
+    install_packages,
+    packages,
+    setup_environment,
+)
 from local_pipelines.devices import Device
 from local_pipelines.errors import (
-    CacheError,
     DeviceError,
     EnvironmentFileError,
     MissingPackageError,
@@ -25,7 +30,7 @@ from local_pipelines.errors import (
 
 SECRET = "hf_practice0123456789"
 
-pytestmark = pytest.mark.usefixtures("home", "quick_device", "no_client")
+pytestmark = pytest.mark.usefixtures("home", "quick_device", "no_client", "online")
 
 
 @pytest.fixture
@@ -36,9 +41,8 @@ def quick_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def no_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Hub's client as in a fresh kernel: not imported yet, whatever other tests did."""
-    monkeypatch.delitem(sys.modules, "huggingface_hub.constants", raising=False)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads allowed, as on a learner's machine."""
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
 
 
@@ -183,6 +187,49 @@ def test_a_virtual_environment_called_env_is_passed_over() -> None:
     assert setup_environment().env_file is None
 
 
+@pytest.fixture
+def two_users(home: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[Path, int]]:
+    """A folder shared by many with a .env in it, and the owners of files other than ours, 1000."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
+    owners: dict[Path, int] = {}
+    monkeypatch.setattr(_settings, "_owner", lambda path: owners.get(path, 1000))
+    shared = write_env("HF_ENDPOINT=http://evil.example\n", str(home))
+    return shared, owners
+
+
+def test_somebody_elses_env_file_is_not_read(two_users: tuple[Path, dict[Path, int]]) -> None:
+    """In a folder that many write to, anybody could send our token to a Hub of their own."""
+    shared, owners = two_users
+    owners[shared] = 2000
+    found = setup_environment()
+    assert "HF_ENDPOINT" not in os.environ
+    assert found.env_file is None
+    assert found.notes == (
+        f"{Path('..', '.env')} belongs to another user, so it is not read. If you trust it, name"
+        " it: setup_environment(env_file=…).",
+    )
+    assert setup_environment(env_file=shared).env_file == shared
+
+
+def test_an_env_file_further_up_is_read_past_somebody_elses(
+    two_users: tuple[Path, dict[Path, int]],
+) -> None:
+    """Our own settings count though somebody put a file in between."""
+    shared, owners = two_users
+    between = write_env("LESSON=theirs\n")
+    owners[between.absolute()] = 2000
+    assert setup_environment().env_file == shared
+    assert "LESSON" not in os.environ
+
+
+def test_root_in_a_container_reads_the_folders_own_env_file(
+    two_users: tuple[Path, dict[Path, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the course's folder and its .env belong to one user outside, and we are root."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert setup_environment().env_file == two_users[0]
+
+
 def test_a_named_settings_file_must_be_there() -> None:
     """A settings file that is named and missing is an error, unlike a missing .env."""
     with pytest.raises(EnvironmentFileError, match=r"There is no settings file lesson\.env"):
@@ -310,15 +357,13 @@ def test_the_usual_cache_folder_is_the_clients(
 def test_a_cache_folder_that_cannot_be_used(
     name: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file in the folder's place gets the fact, the variable and what to do."""
+    """A file in the folder's place gets a note: the fact, the variable and what to do."""
     (home / "models").write_text("not a folder")
     monkeypatch.setenv(name, "~/models")
-    with pytest.raises(CacheError) as caught:
-        setup_environment()
-    shown = Path("~", "models")
-    assert caught.value.fact == f"Models cannot be kept in {shown}: there is a file of that name."
-    assert caught.value.cause == f"{name} says so."
-    assert caught.value.next_step.startswith("Set HF_HOME in .env to a folder")
+    [note] = setup_environment().notes
+    fact = f"Models cannot be kept in {Path('~', 'models')}: there is a file of that name."
+    assert note.startswith(f"{fact} {name} says so. ")
+    assert "Set HF_HOME in .env to a folder" in note
 
 
 @pytest.fixture
@@ -332,10 +377,22 @@ def read_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("read_only")
 def test_no_write_access_to_the_cache_folder() -> None:
-    """A folder without write access is refused before a download fails half-way."""
-    with pytest.raises(CacheError, match="permission denied") as caught:
-        setup_environment()
-    assert caught.value.cause == "It is where they go as long as HF_HOME is not set."
+    """A folder without write access is noted before a download fails half-way."""
+    [note] = setup_environment().notes
+    assert "permission denied. It is where they go as long as HF_HOME is not set." in note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such files on Windows")
+@pytest.mark.parametrize("place", ["/dev/null", "/proc"])
+def test_a_home_that_cannot_be_written_to_stops_nothing(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded model needs no folder: its lesson goes on, with a note on all others."""
+    monkeypatch.setenv("HOME", place)
+    found = setup_environment()
+    assert len(found.notes) == 1
+    assert 'Only "pocket" works so' in found.notes[0]
+    assert "Disk" in repr(found)
 
 
 @pytest.mark.usefixtures("read_only")
@@ -360,6 +417,16 @@ def test_offline_mode_is_read_as_the_client_reads_it(
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     expected = "online allowed" if online else "offline (HF_HUB_OFFLINE)"
     assert setup_environment().online == expected
+
+
+def test_another_hub_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is sent somewhere else sees it in the report; huggingface.co goes without saying."""
+    monkeypatch.setenv("HF_ENDPOINT", "https://ann:s3cret@mirror.example")
+    found = setup_environment()
+    assert found.online == "online allowed; its address is https://mirror.example (HF_ENDPOINT)"
+    assert "s3cret" not in repr(found) + found._repr_html_()
+    monkeypatch.setenv("HF_ENDPOINT", "https://huggingface.co/")
+    assert setup_environment().online == "online allowed"
 
 
 LATE = """
@@ -415,6 +482,7 @@ def test_setting_up_does_not_import_the_client(run_python: Callable[..., str]) -
         ({"LANGCHAIN_TRACING_V2": "true"}, "on (LANGCHAIN_TRACING_V2)", 0),
         ({"LANGSMITH_TRACING": "false"}, "off (LANGSMITH_TRACING)", 0),
         ({"LANGSMITH_TRACING": "1"}, "off (LANGSMITH_TRACING)", 1),
+        ({"LANGSMITH_TRACING": " false "}, "off (LANGSMITH_TRACING)", 0),
         ({"LANGCHAIN_TRACING": "1"}, "off (LANGCHAIN_TRACING)", 2),
         (
             {"LANGCHAIN_TRACING_V2": "false", "LANGSMITH_TRACING": "true"},
@@ -450,6 +518,18 @@ def test_nothing_is_sent_anywhere_unless_the_learner_says_so(
     assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"
     assert os.environ["DISABLE_SAFETENSORS_CONVERSION"] == "1"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "1"
+
+
+@pytest.mark.parametrize(("own", "policy"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_asleep_unless_the_learner_says_otherwise(
+    own: str | None, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads of torch that spin make answers many times slower beside another busy program."""
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if own:
+        monkeypatch.setenv("OMP_WAIT_POLICY", own)
+    setup_environment()
+    assert os.environ["OMP_WAIT_POLICY"] == policy
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -642,9 +722,10 @@ COURSE = (
 @pytest.mark.parametrize(
     ("asked", "pip_gets"),
     [
-        ([], ["torch>=2"]),
-        (["scale"], ["ray[data]>=2.40"]),
-        (["test"], ["local-pipelines[lab]"]),
+        ([], ["local-pipelines"]),
+        (["scale"], ["local-pipelines[scale]"]),
+        (["test"], ["local-pipelines[test]"]),
+        (["torch", "scale"], ["torch", "local-pipelines[scale]"]),
         (["ray[data]"], ["ray[data]"]),
         (["ray"], []),
     ],
@@ -655,12 +736,42 @@ def test_extras_of_the_course_are_looked_up(
     installed: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An extra becomes its requirements; a package lacking an extra's packages is not met."""
+    """An extra is the course's own for pip; a package lacking an extra's packages is not met."""
     installed(local_pipelines=COURSE, ray=("2.60", "pyarrow; extra == 'data'"))
     given: list[str] = []
     monkeypatch.setattr(packages, "_run_installer", given.extend)
     install_packages(*asked)
     assert [need.replace(" ", "") for need in given] == pip_gets
+
+
+def test_an_extra_that_is_there_starts_no_pip(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked for is looked up with all that hangs on it."""
+    installed(
+        local_pipelines=COURSE,
+        torch=("2.13",),
+        ray=("2.60", "pyarrow; extra == 'data'"),
+        pyarrow=("25",),
+        jupyter=("1",),
+    )
+    monkeypatch.setattr(packages, "_run_installer", lambda needs: pytest.fail("pip was started"))
+    assert install_packages().present == ("local-pipelines",)
+    assert install_packages("scale", "test").present == ("scale", "test")
+
+
+def test_what_is_in_use_is_looked_up_once(
+    installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the metadata of all packages takes a second in a large environment."""
+    looks: list[int] = []
+    versions = iter([{"one": "1", "two": "1"}, {"one": "2", "two": "2"}])
+    monkeypatch.setattr(packages, "_all_versions", lambda: next(versions))
+    monkeypatch.setattr(packages, "_in_use", lambda: looks.append(1) or {"one", "two"})
+    monkeypatch.setattr(packages, "_run_installer", lambda needs: None)
+    installed()
+    assert install_packages("three").restart == ("one", "two")
+    assert looks == [1]
 
 
 def test_extras_without_the_course_are_not_guessed(installed: Callable[..., None]) -> None:

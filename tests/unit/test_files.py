@@ -463,7 +463,7 @@ def test_in_a_notebook_the_bar_goes_to_standard_output(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There stderr is red, and a widget would leave its state in the file."""
-    monkeypatch.setattr("local_pipelines._progress._in_kernel", lambda: True)
+    monkeypatch.setattr("local_pipelines._progress.running_kernel", object)
     answer_file(Chain(), source, target, progress=True)
     seen = capsys.readouterr()
     assert "10/10" in seen.out

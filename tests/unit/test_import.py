@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
+import pytest
+
 import local_pipelines
 
 HEAVY = {"torch", "transformers", "huggingface_hub", "langchain_core", "IPython", "matplotlib"}
@@ -32,10 +34,20 @@ def test_the_public_names_load_no_framework(run_python: Callable[..., str]) -> N
 
 
 def test_every_public_name_exists() -> None:
-    """Each name in `__all__` can be looked up and is listed by `dir`."""
+    """Each name in `__all__` can be looked up."""
     for name in local_pipelines.__all__:
         assert getattr(local_pipelines, name) is not None
-        assert name in dir(local_pipelines)
+
+
+def test_tab_completion_offers_the_public_names_alone() -> None:
+    """A learner who presses Tab sees what the course teaches, and no helper of the package's."""
+    assert dir(local_pipelines) == sorted(local_pipelines.__all__)
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
+    """A slip of the pen costs no search in the documentation."""
+    with pytest.raises(AttributeError, match="Did you mean 'load_llm'"):
+        local_pipelines.load_lm  # noqa: B018 - it is looked up, which is enough
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -64,7 +64,7 @@ def test_models_are_kept_where_the_client_keeps_them(
     printed = run_python(
         "import os; [os.environ.pop(name, None) for name in ('HF_HOME', 'XDG_CACHE_HOME')]\n"
         f"os.environ |= {variables!r}\n"
-        "from local_pipelines._machine import hf_home; print(hf_home())\n"
+        "from local_pipelines._cache_folder import hf_home; print(hf_home())\n"
         "from huggingface_hub import constants; print(constants.HF_HOME); print(hf_home())"
     )
     assert len(set(printed.split())) == 1

@@ -626,7 +626,7 @@ def test_a_full_disk_stops_a_download_but_not_a_cached_model(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Disk is needed only for what is not here yet."""
-    monkeypatch.setattr(models, "_disk_free", lambda: 10**6)
+    monkeypatch.setattr(models, "download_space", lambda: 10**6)
     fit = will_it_fit(SMOL, cpu())
     assert fit.verdict == "does not fit"
     assert "on the disk" in fit.reason
@@ -647,7 +647,7 @@ def test_the_disk_that_counts_is_the_one_of_the_cache(
         return type("Usage", (), {"free": 5})
 
     monkeypatch.setattr(shutil, "disk_usage", usage)
-    assert models._disk_free() == 5
+    assert models.download_space() == 5
     assert asked == [cache, tmp_path]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from local_pipelines import check_parameters, devices, loading
+from local_pipelines import check_parameters, devices, loading, openvino, parameters
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
 
 
@@ -124,6 +124,50 @@ def test_a_device_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(devices, "_accelerators", lambda torch: ([], []))
     with pytest.raises(DeviceError, match="7"):
         check_parameters(DEVICE=7)
+
+
+@pytest.mark.parametrize("backend", ["auto", "genai", "openvino"])
+def test_openvinos_names_of_devices_pass(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An Intel GPU is "GPU" to OpenVINO, which is asked whether it has one; torch is not."""
+    asked: list[str] = []
+    monkeypatch.setattr(loading, "_installed", lambda _: "2026.4")
+    monkeypatch.setattr(openvino, "check_ov_config", lambda config, device: asked.append(device))
+    monkeypatch.setattr(parameters, "select_device", lambda _: pytest.fail("torch was asked"))
+    for device in ("GPU", "GPU.1", "NPU"):
+        check_parameters(BACKEND=backend, DEVICE=device)
+    assert asked == ["GPU", "GPU.1", "NPU"]
+
+
+@pytest.mark.parametrize("backend", [{}, {"BACKEND": "torch"}])
+def test_torch_knows_no_device_by_openvinos_name(backend: dict[str, str]) -> None:
+    """Where torch runs the model, "GPU" is refused with what to write."""
+    with pytest.raises(ParameterError, match=r'OpenVINO.* Write DEVICE = "auto"'):
+        check_parameters(DEVICE="GPU", **backend)
+
+
+def test_no_gpu_is_no_reason_to_import_torch(run_python: Callable[..., str]) -> None:
+    """For the CPU, for "auto" and for OpenVINO nothing has to be looked for."""
+    shown = run_python(
+        "import sys\n"
+        "from local_pipelines import check_parameters\n"
+        "check_parameters(MODEL_ID='pocket', DEVICE='auto', BACKEND='auto')\n"
+        "check_parameters(DEVICE=-1)\n"
+        "print('torch' in sys.modules)\n"
+    )
+    assert shown == "False\n"
+
+
+@pytest.mark.parametrize(("typo", "meant"), [("pockte", "pocket"), ("SmolLM2-135M", "SmolLM2")])
+def test_a_misspelt_model_is_named_with_the_nearest(typo: str, meant: str) -> None:
+    """A name without an owner that is no folder is found now, not when the model is loaded."""
+    with pytest.raises(ParameterError, match=rf'Did you mean ".*{meant}'):
+        check_parameters(MODEL_ID=typo)
+
+
+def test_other_names_of_models_pass() -> None:
+    """Ids of the Hub, known or not, and old ids are left to who loads the model."""
+    for name in ("gpt2", "distilgpt2", "some/model", "./no/such/folder"):
+        check_parameters(MODEL_ID=name)
 
 
 def test_other_faults_are_found_without_torch(run_python: Callable[..., str]) -> None:

@@ -262,7 +262,7 @@ def online(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(models, "_ask_hub", ask)
-    monkeypatch.setattr(models, "_disk_free", lambda: 500 * GB)
+    monkeypatch.setattr(models, "download_space", lambda: 500 * GB)
 
 
 def rows(picker: Any) -> tuple[dict[str, str], dict[str, str]]:
@@ -292,7 +292,7 @@ def test_a_model_too_large_for_memory_or_disk_is_closed(
     phi = "microsoft/Phi-3-mini-4k-instruct"
     assert "does not fit: needs" in rows(model_picker())[1][phi]
     have(device("cpu", -1, memory_total=40 * GB, memory_free=30 * GB))
-    monkeypatch.setattr(models, "_disk_free", lambda: GB)
+    monkeypatch.setattr(models, "download_space", lambda: GB)
     assert "on the disk: 1.0 GB are free" in rows(model_picker())[1][phi]
 
 

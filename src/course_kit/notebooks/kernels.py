@@ -101,6 +101,7 @@ def clean_environment(home: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "LOCAL_PIPELINES_WIDGETS": "0",  # stored, a widget shows nothing
         "MPLCONFIGDIR": _matplotlib_folder().name,
+        "OMP_WAIT_POLICY": "passive",  # else two kernels on few cores wait for each other
     }
 
 

@@ -156,6 +156,7 @@ def test_clean_environment_keeps_the_import_path(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PYTHONPATH", "src")
     monkeypatch.setenv("PYTHONHASHSEED", "0")
     environment = clean_environment(Path("home"))
+    assert environment["OMP_WAIT_POLICY"] == "passive"
     assert environment["PYTHONPATH"] == str(Path("src").resolve())
     assert environment["HOME"] == "home"
     assert "PYTHONHASHSEED" not in environment
