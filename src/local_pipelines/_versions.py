@@ -34,7 +34,7 @@ TRIED = {
     "langchain-core": Tried("1.2.11", "1.7.2"),
     "langchain-huggingface": Tried("1.2.1", "1.2.3"),
     "safetensors": Tried("0.4.5", "0.8.0"),
-    "torch": Tried("2.4", "2.14.1"),
+    "torch": Tried("2.4", "2.15.0"),
     "transformers": Tried("5.0", "5.23.0"),
 }
 
