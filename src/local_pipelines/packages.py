@@ -45,7 +45,7 @@ OPTIONAL = {  # package: the extra that brings it
 }
 _COURSE = "local-pipelines"
 # Named here because "openvino" is a package, too: without the course's metadata we could not tell.
-_EXTRAS = ("docs", "lab", "openvino", "scale", "test")
+_EXTRAS = ("lab", "openvino", "test")
 
 
 @dataclass(frozen=True)
