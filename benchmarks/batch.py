@@ -24,7 +24,6 @@ from typing import Any
 
 # The same model, prompts and predecessors as in the comparison of engines.
 from engines import FULL, QUICK, build_model, mixed_prompts, quiet
-
 from local_pipelines import Device, LocalPipeline, measure_in_turn, select_device
 
 ROOT = Path(__file__).parents[1]

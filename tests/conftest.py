@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 
+# Models for the tests of what runs them, in tests/plugins/llms.py.
+pytest_plugins = ["llms"]
+
 SOURCES = Path(__file__).parents[1] / "src"
 _OURS = Path(tempfile.mkdtemp(prefix="local-pipelines-tests-"))
 atexit.register(shutil.rmtree, _OURS, ignore_errors=True)
@@ -66,7 +69,7 @@ def isolated_environment() -> Iterator[None]:
     """Give each test the same clean environment, and undo what it changed."""
     before = dict(os.environ)
     _isolate()
-    if settings := sys.modules.get("local_pipelines._settings"):
+    if settings := sys.modules.get("local_pipelines.workbench.settings"):
         settings._changes.clear()  # what setup_environment would otherwise take back
     yield
     os.environ.clear()

@@ -489,7 +489,7 @@ def call(words: Sequence[str], environ: Mapping[str, str]) -> int:
             continue
 
 
-LINT = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"]]
+LINT = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"], ["course_kit.imports"]]
 PYTEST = ["pytest", "-n", "2", "--dist", "loadgroup", "-m", "not gpu"]
 
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from local_pipelines._grammar import paragraph
+from local_pipelines.wording.grammar import paragraph
 
 __all__ = [
     "AccessError",

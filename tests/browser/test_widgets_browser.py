@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 CHAT = """
 import itertools, time
 from langchain_core.runnables import RunnableGenerator
-from local_pipelines.widgets import chat_box
+from local_pipelines.widgets.chat_box import chat_box
 
 closed, enough = [], []
 
@@ -100,7 +100,7 @@ def test_stop_stops_a_slow_answer(lab: Any, open_notebook: Callable[..., Any]) -
 
 
 PICK = """
-from local_pipelines.widgets import device_picker, model_picker
+from local_pipelines.widgets.pickers import device_picker, model_picker
 device = device_picker("cpu")
 device
 """

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from gguf_files import KV_HEADS, WIDTH, header, text, write_model
 
-from local_pipelines._gguf import read_gguf
-from local_pipelines._gguf_checkpoint import write_checkpoint
 from local_pipelines.errors import ModelError
+from local_pipelines.models.gguf import read_gguf
+from local_pipelines.models.gguf_checkpoint import write_checkpoint
 
 ENTRY = text("a") + struct.pack("<I", 4) + struct.pack("<I", 1)
 HOSTILE = {
@@ -109,7 +109,8 @@ def test_the_checkpoint_is_what_transformers_reads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", ["The year 2026", " two  blanks\n\n", "déjà vu, 你好, 👩‍👩‍👧", "<|im_end|>", "\x00\u200b"]
+    "words",
+    ["The year 2026", " two  blanks\n\n", "déjà vu, 你好, 👩‍👩‍👧", "<|im_end|>", "\x00\u200b"],
 )
 def test_tokens_come_back_as_the_text(words: str, tmp_path: Path) -> None:
     """The tokenizer loses nothing, takes digits one by one, and puts nothing in front."""

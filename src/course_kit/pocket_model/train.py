@@ -229,7 +229,7 @@ def _optimizers(model: Any, plan: Plan) -> list[Any]:
 def _autocast_dtype(device: str) -> Any:
     import torch
 
-    from local_pipelines.devices import select_device
+    from local_pipelines.workbench.devices import select_device
 
     if device != "cpu":
         return torch.bfloat16
@@ -331,7 +331,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _best_device() -> str:
-    from local_pipelines.devices import select_device
+    from local_pipelines.workbench.devices import select_device
 
     return select_device().name
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from local_pipelines._columns import columns
+from local_pipelines.wording.columns import columns
 
 __all__ = ["Unit", "bare", "has_prose", "replace", "wrap"]
 

@@ -7,9 +7,9 @@ import sys
 import threading
 from collections.abc import Sequence
 
-from local_pipelines._messages import tr
 from local_pipelines.errors import LocalPipelinesError
 from local_pipelines.practice_hub import PracticeHub
+from local_pipelines.wording.messages import tr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from local_pipelines._messages import tr
 from local_pipelines.errors import ModelError
+from local_pipelines.wording.messages import tr
 
 __all__ = ["ClientSwitch"]
 

@@ -14,8 +14,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Literal, get_args
 from urllib.parse import quote
 
-from local_pipelines._messages import tr
 from local_pipelines.errors import ParameterError
+from local_pipelines.wording.messages import tr
 
 __all__ = ["Fault", "FaultKind", "Faults", "Reply", "send"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote
 
-from local_pipelines._messages import tr
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.practice_hub.accounts import BOGUS_TOKEN, accounts
 from local_pipelines.practice_hub.client import ClientSwitch
@@ -18,6 +17,7 @@ from local_pipelines.practice_hub.faults import Fault, FaultKind, Faults
 from local_pipelines.practice_hub.repositories import File, Repository, build_repositories
 from local_pipelines.practice_hub.routes import FileHost, Hub
 from local_pipelines.practice_hub.server import Port, Request
+from local_pipelines.wording.messages import tr
 
 __all__ = ["PracticeHub"]
 

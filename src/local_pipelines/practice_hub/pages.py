@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from local_pipelines._messages import language, tr
 from local_pipelines.practice_hub.accounts import Account
 from local_pipelines.practice_hub.repositories import Repository
+from local_pipelines.wording.messages import language, tr
 
 __all__ = ["front", "model", "tokens"]
 

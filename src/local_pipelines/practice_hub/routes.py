@@ -1,6 +1,6 @@
 """The Hub's protocol: from a request to an answer, without a socket in sight.
 
-Checked against what huggingface_hub 1.21 asks and reads; see the tests in tests/hub.
+Checked against what huggingface_hub 1.21 asks and reads; see the tests in tests/practice_hub.
 """
 
 from __future__ import annotations

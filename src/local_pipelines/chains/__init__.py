@@ -1,0 +1,1 @@
+"""What LangChain sees: models for its chains, its chat models, and `load_llm`."""

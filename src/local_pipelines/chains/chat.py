@@ -1,0 +1,475 @@
+"""`LocalChat`: LangChain's `ChatHuggingFace`, completed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import aclosing, closing
+from typing import Any, Self
+
+from langchain_core.caches import BaseCache
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.globals import get_llm_cache
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models.base import LangSmithParams
+from langchain_core.load import dumps
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.prompt_values import PromptValue
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import get_config_list
+from langchain_core.tools import BaseTool
+from langchain_huggingface import ChatHuggingFace
+from pydantic import ConfigDict, PrivateAttr, model_validator
+
+from local_pipelines.chains.base import LocalLLM
+from local_pipelines.chains.chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
+from local_pipelines.engines.options import check_no_token
+from local_pipelines.engines.prompts import refuse_bytes
+from local_pipelines.engines.request import GeneratedAnswer
+from local_pipelines.errors import LocalPipelinesError, ParameterError, UnsupportedError
+from local_pipelines.wording.messages import tr
+
+__all__ = ["LocalChat"]
+
+# Fields of ChatHuggingFace that speak to a server. Here they would have no effect.
+_SERVER_FIELDS = (
+    "frequency_penalty",
+    "logit_bias",
+    "logprobs",
+    "presence_penalty",
+    "top_logprobs",
+)
+# Call options that LangChain sends along and that change nothing here.
+_IDLE_OPTIONS = frozenset({"stream", "stream_options", "stream_usage"})
+
+# Fields that change what is answered, beside the model.
+_ANSWERING = ("chat_template", "temperature", "max_tokens", "top_p", "seed", "stop")
+
+
+class LocalChat(ChatHuggingFace):
+    """A chat model on this machine, for LangChain.
+
+    It is LangChain's `ChatHuggingFace` with what is missing there for local models: it takes the
+    tokenizer of the loaded model and never asks the Hub, and async calls, batches, stop strings
+    and token counts work. A message that holds a special token of the model, such as `<|end|>`, is
+    refused: it would end its turn and speak as somebody else. So no text makes a turn, unless a
+    model's turns begin with plain words, such as "### User:".
+
+    Args:
+        llm: A `LocalPipeline`, or another model of this package.
+        chat_template: A Jinja template to use in place of the model's own.
+        temperature: Above 0: sample, with this temperature. 0: do not sample.
+        max_tokens: The most tokens of an answer.
+        top_p: Sample from the most probable tokens with this share of the probability.
+        seed: Makes sampling repeatable.
+        stop: Strings to stop at.
+        streaming: Make answers from a stream, so that callbacks see each token.
+        stream_usage: Give the token counts in the last piece of a stream; True unless set.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # an input may be a token
+
+    chat_template: str | None = None
+
+    # In the copy of a chat that runs a batch: the answers to its prompts, computed together.
+    _ready: dict[str, list[GeneratedAnswer | Exception]] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, **kwargs: Any) -> None:
+        if "stop" in kwargs:  # LangChain's field goes by another name
+            kwargs["stop_sequences"] = kwargs.pop("stop")
+        for options in (kwargs, kwargs.get("model_kwargs")):
+            check_no_token(options)
+        _check_llm(kwargs.get("llm"))
+        super().__init__(**kwargs)
+        self._check_fields()
+
+    @classmethod
+    def from_model_id(
+        cls,
+        model_id: str,
+        task: str | None = None,
+        backend: str = "default",
+        *,
+        batch_size: int = 4,
+        device: int | str | None = None,
+        device_map: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        pipeline_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model to chat with.
+
+        Args:
+            model_id: "pocket", an id of the Hub, or a folder.
+            task: "text-generation".
+            backend: "default" for torch, or "openvino".
+            batch_size: How many conversations to answer at a time.
+            device: -1 the CPU, 0 the first GPU, …
+            device_map: "auto" lets Accelerate spread the model.
+            model_kwargs: Options for loading.
+            pipeline_kwargs: Generation options.
+            kwargs: Fields of the class, such as `temperature`.
+        """
+        from local_pipelines.chains.pipeline import LocalPipeline
+
+        llm = LocalPipeline.from_model_id(
+            model_id,
+            task=task or "text-generation",
+            backend="default" if backend == "pipeline" else backend,  # as LangChain calls it
+            device=device,
+            device_map=device_map,
+            model_kwargs=model_kwargs,
+            pipeline_kwargs=pipeline_kwargs,
+            batch_size=batch_size,
+        )
+        return cls(llm=llm, **kwargs)
+
+    # --- construction ------------------------------------------------------------------------
+
+    @model_validator(mode="after")
+    def validate_llm(self) -> Self:
+        """Leave the check to `__init__`: pydantic would wrap the error into its own."""
+        return self
+
+    def _resolve_model_id(self) -> None:
+        self.model_id = self.model_id or self.llm._model_name
+        self.tokenizer = self.tokenizer or getattr(
+            getattr(self.llm, "pipeline", None), "tokenizer", None
+        )
+
+    def _check_fields(self) -> None:
+        idle = [name for name in _SERVER_FIELDS if getattr(self, name, None) is not None]
+        if (self.n or 1) != 1:
+            idle.append("n")
+        if idle:
+            raise ParameterError(
+                tr("{names} would have no effect on a local model.").format(names=", ".join(idle)),
+                tr("LangChain knows it for servers."),
+                tr("Leave it out."),
+            )
+
+    @property
+    def _llm_type(self) -> str:
+        return "local-chat"
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params.setdefault("ls_model_name", self._model_name)
+        return params
+
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        check_no_token(kwargs)  # here, as callbacks get them before any of our methods is called
+        params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
+        return params
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What LangChain's cache tells chats apart by."""
+        own = {f"chat_{name}": getattr(self, name) for name in _ANSWERING}
+        return {"llm": {**self.llm._identifying_params, "_type": self.llm._llm_type}, **own}
+
+    @property
+    def _model_name(self) -> str:
+        return str(self.model_id or self.llm._model_name)
+
+    # --- from messages to the prompt ------------------------------------------------------------
+
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        refuse_bytes(model_input)
+        try:
+            return super()._convert_input(model_input)
+        except (ValueError, NotImplementedError, TypeError) as error:
+            raise ParameterError(
+                tr("This is no message: {reason}").format(reason=str(error).splitlines()[0]),
+                tr("A conversation is a list of (role, text); roles are system, human and ai."),
+                tr('Write [("human", "Hello")].'),
+            ) from error
+
+    def _to_chat_prompt(self, messages: list[BaseMessage]) -> str:
+        return chat_prompt(self.llm, messages, self.chat_template)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Give the numbers of a text's tokens, by the model's own tokenizer.
+
+        `get_num_tokens` counts them.
+        """
+        if self.custom_get_token_ids is not None:
+            return self.custom_get_token_ids(text)
+        ids: list[int] = self.llm._token_ids(text, special=False)
+        return ids
+
+    def get_num_tokens_from_messages(
+        self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Count the tokens of a conversation, as the model reads it with its chat template.
+
+        A part of a conversation that the template refuses, such as an answer without its question,
+        is counted without the template.
+        """
+        if tools:
+            raise _no_tools(self._model_name)
+        if not messages:
+            return 0
+        try:
+            prompt = self.llm.apply_chat_template(as_dicts(messages), template=self.chat_template)
+        except ParameterError:
+            return super().get_num_tokens_from_messages(list(messages))
+        return len(self.get_token_ids(prompt))
+
+    def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What the llm is asked for: its own names, and no special tokens a second time."""
+        options = {name: value for name, value in kwargs.items() if name not in _IDLE_OPTIONS}
+        for name in ("tools", "tool_choice", "response_format", "functions"):
+            if options.pop(name, None):
+                raise _no_tools(self._model_name)
+        fields: dict[str, Any] = {
+            "max_new_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+        }
+        for name in list(fields):
+            options.setdefault(name, fields[name])
+        if (limit := options.pop("max_tokens", None)) is not None:
+            options["max_new_tokens"] = limit
+        options = {name: value for name, value in options.items() if value is not None}
+        return options | {"stop": self.stop if stop is None else stop, "templated": True}
+
+    # --- LangChain's side -----------------------------------------------------------------------
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        stream: bool | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prompt = self._to_chat_prompt(messages)
+        answer = self._computed(prompt)
+        if answer is None:
+            (answer,) = self.llm.answers([prompt], **self._options(stop, kwargs))
+        return self._chat_result(answer)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        stream: bool | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prompt = self._to_chat_prompt(messages)
+        answer = self._computed(prompt)
+        if answer is None:
+            (answer,) = await self.llm.aanswers([prompt], **self._options(stop, kwargs))
+        return self._chat_result(answer)
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
+        prompt = self._to_chat_prompt(messages)
+        if (answer := self._computed(prompt)) is not None:
+            yield self._chat_chunk(answer.text)
+            yield self._chat_chunk(answer, usage=usage)
+            return
+        with closing(self.llm.pieces(prompt, **self._options(stop, kwargs))) as pieces:
+            for piece in pieces:
+                chunk = self._chat_chunk(piece, usage=usage)
+                if run_manager:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        *,
+        stream_usage: bool | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
+        prompt = self._to_chat_prompt(messages)
+        if (answer := self._computed(prompt)) is not None:
+            yield self._chat_chunk(answer.text)
+            yield self._chat_chunk(answer, usage=usage)
+            return
+        async with aclosing(self.llm.apieces(prompt, **self._options(stop, kwargs))) as pieces:
+            async for piece in pieces:
+                chunk = self._chat_chunk(piece, usage=usage)
+                if run_manager:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """GeneratedAnswer many conversations, as many at a time as the llm's `batch_size` says.
+
+        Args:
+            inputs: The conversations.
+            config: LangChain's configuration; `max_concurrency` limits what runs at a time.
+            return_exceptions: Give an error in the place of an answer instead of raising it.
+            kwargs: What `invoke` takes.
+        """
+        prompts, options = self._batch_request(inputs, config, kwargs)
+        answers: list[GeneratedAnswer] | Exception = []
+        try:
+            answers = self.llm.answers(prompts, **options) if prompts else []
+        except Exception as error:  # noqa: BLE001 - each run of the batch reports it
+            answers = error
+        one_batch = self._with_answers(prompts, answers)
+        return ChatHuggingFace.batch(
+            one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    async def abatch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Do the same without blocking the event loop."""
+        # In a thread: a cache may ask a disk or a server.
+        prompts, options = await asyncio.to_thread(self._batch_request, inputs, config, kwargs)
+        answers: list[GeneratedAnswer] | Exception = []
+        try:
+            answers = await self.llm.aanswers(prompts, **options) if prompts else []
+        except Exception as error:  # noqa: BLE001 - each run of the batch reports it
+            answers = error
+        one_batch = self._with_answers(prompts, answers)
+        return await ChatHuggingFace.abatch(
+            one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
+        )
+
+    def _with_answers(self, prompts: list[str], answers: list[GeneratedAnswer] | Exception) -> Self:
+        """A copy of this chat for one batch, which has the answers to its prompts.
+
+        LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
+        with their callbacks and traces, but the model has answered all prompts together before.
+        """
+        copied = self.model_copy()
+        rows: Sequence[GeneratedAnswer | Exception]
+        rows = [answers] * len(prompts) if isinstance(answers, Exception) else answers
+        copied._ready = {}
+        for prompt, answer in zip(prompts, rows, strict=True):
+            copied._ready.setdefault(prompt, []).append(answer)
+        return copied
+
+    def _computed(self, prompt: str) -> GeneratedAnswer | None:
+        try:
+            answer = self._ready[prompt].pop(0)
+        except LookupError:  # no batch, or one that LangChain's cache was to answer
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _batch_request(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None,
+        kwargs: dict[str, Any],
+    ) -> tuple[list[str], dict[str, Any]]:
+        """The prompts to compute, and how; what is wrong is raised by its own run."""
+        prompts: list[str] = []
+        others = {name: value for name, value in kwargs.items() if name != "stop"}
+        try:
+            options = self._options(kwargs.get("stop"), others)
+        except LocalPipelinesError:
+            return [], {}
+        for each in inputs:
+            try:
+                messages = self._convert_input(each).to_messages()
+                prompt = self._to_chat_prompt(messages)
+                self.llm._check_prompts([prompt], templated=True)
+            except LocalPipelinesError:
+                continue
+            if not self._is_cached(messages, kwargs.get("stop"), others):
+                prompts.append(prompt)
+        configs = get_config_list(config, len(inputs)) if inputs else []
+        limit = configs[0].get("max_concurrency") if configs else None
+        if limit:
+            options["batch_size"] = min(limit, options.get("batch_size") or self.llm.batch_size)
+        return prompts, options
+
+    def _is_cached(
+        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> bool:
+        """Whether LangChain will find the answer in its cache, by the key that it makes itself."""
+        cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
+        if cache is None or self.cache is False:
+            return False
+        plain = [message.model_copy(update={"id": None}) for message in messages]
+        return cache.lookup(dumps(plain), self._get_llm_string(stop=stop, **kwargs)) is not None
+
+    def _should_stream_usage(self, *, stream_usage: bool | None = None, **kwargs: Any) -> bool:
+        wanted = super()._should_stream_usage(stream_usage=stream_usage, **kwargs)
+        return True if wanted is None else bool(wanted)
+
+    def _chat_result(self, answer: GeneratedAnswer) -> ChatResult:
+        message = answer_message(answer, self._model_name)
+        usage = dict(message.usage_metadata or {})
+        return ChatResult(
+            generations=[ChatGeneration(message=message, generation_info=answer.info())],
+            llm_output={"model_name": self._model_name, "token_usage": usage},
+        )
+
+    def _chat_chunk(
+        self, piece: str | GeneratedAnswer, *, usage: bool = True
+    ) -> ChatGenerationChunk:
+        return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
+
+    # --- tools ------------------------------------------------------------------------------------
+
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: dict[str, Any] | str | bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Refuse tools, in one sentence."""
+        raise _no_tools(self._model_name)
+
+    def with_structured_output(
+        self, schema: Any = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Refuse structured output, in one sentence."""
+        raise _no_tools(self._model_name)
+
+
+def _check_llm(llm: object) -> None:
+    """Take models of this package only: others cannot do what is promised here."""
+    if not isinstance(llm, LocalLLM):
+        raise ParameterError(
+            tr("LocalChat cannot work with a {kind}.").format(kind=type(llm).__name__),
+            tr("It needs a model of this package, which can stop, stream and count."),
+            tr("Write LocalChat(llm=LocalPipeline.from_model_id(…)), or use ChatHuggingFace."),
+        )
+
+
+def _no_tools(model: str) -> UnsupportedError:
+    return UnsupportedError(
+        tr('"{model}" calls no tools here and gives no structured output.').format(model=model),
+        tr("LocalChat hands on text only: few small models were trained for more."),
+        tr("Ask for the form you need in the prompt, and read the answer with an output parser."),
+    )

@@ -1,0 +1,360 @@
+"""`LocalPipeline`: LangChain's `HuggingFacePipeline`, completed."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+from weakref import WeakKeyDictionary
+
+from langchain_huggingface import HuggingFacePipeline
+from pydantic import PrivateAttr
+
+from local_pipelines.chains.base import LocalLLM
+from local_pipelines.chains.chat_template import no_chat_template, render_chat_template
+from local_pipelines.engines.options import (
+    GENERATION_OPTIONS,
+    check_generation_options,
+    check_model_kwargs,
+    check_no_token,
+)
+from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
+from local_pipelines.errors import ParameterError
+from local_pipelines.models.names import ModelName
+from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.checks import checked_size
+
+if TYPE_CHECKING:
+    from local_pipelines.engines.torch_run import TorchRun
+
+__all__ = ["LocalPipeline"]
+
+_TASK = "text-generation"
+_marks: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie nowhere
+_DEFAULT_BATCH_SIZE = 4  # as in LangChain
+_QUICK = 500_000_000  # bytes that are loaded within a second or so
+_TEXT_OPTIONS = frozenset(
+    {
+        "add_special_tokens",
+        "handle_long_generation",
+        "prefix",
+        "return_full_text",
+        "skip_special_tokens",
+        "tokenizer_encode_kwargs",
+        "truncation",
+    }
+)
+
+
+class LocalPipeline(LocalLLM, HuggingFacePipeline):
+    """A model of the Hugging Face library on this machine, for LangChain.
+
+    It is LangChain's `HuggingFacePipeline` and is made like one. What differs is that `stop`
+    works, that the prompt is not repeated unless `bind(skip_prompt=False)` asks for it, that
+    streams end when nobody reads them, and that `batch` and the async methods do what they say.
+
+    Args:
+        pipeline: A transformers pipeline for text generation.
+        model_id: The model's name.
+        pipeline_kwargs: Generation options, such as `{"max_new_tokens": 64}`.
+        model_kwargs: Options that the model was loaded with.
+        batch_size: How many prompts to run at a time.
+        progress: Show a progress bar while several prompts are answered.
+        batching: "static" for batches that end with their last row, "continuous" for batches in
+            which the next prompt takes the place of one that is done: for CUDA GPUs only.
+    """
+
+    batching: Literal["static", "continuous"] = "static"
+    _mark: str = PrivateAttr(default="")
+
+    def __init__(self, **kwargs: Any) -> None:
+        checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
+        _check_batching(kwargs)
+        for options in (kwargs, kwargs.get("model_kwargs"), kwargs.get("pipeline_kwargs")):
+            check_no_token(options)
+        check_generation_options(kwargs.get("pipeline_kwargs") or {})
+        super().__init__(**kwargs)
+        self._mark = _weights_mark(getattr(self.pipeline, "model", None))
+
+    @classmethod
+    def from_model_id(
+        cls,
+        model_id: ModelName,
+        task: str = _TASK,
+        backend: str = "default",
+        device: int | str | None = None,
+        device_map: str | None = None,
+        model_kwargs: dict[str, Any] | None = None,
+        pipeline_kwargs: dict[str, Any] | None = None,
+        batch_size: int = _DEFAULT_BATCH_SIZE,
+        **kwargs: Any,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model_id: "pocket", an id of the Hub, or a folder.
+            task: "text-generation".
+            backend: "default" for torch, or "openvino".
+            device: -1 the CPU, 0 the first GPU, or what else `select_device` takes; where
+                transformers puts it if not given.
+            device_map: "auto" lets Accelerate spread the model; not together with `device`.
+            model_kwargs: Options for loading, such as `{"dtype": "bfloat16"}`.
+            pipeline_kwargs: Generation options, such as `{"max_new_tokens": 64}`. What is not
+                given is as the model's authors configured it.
+            batch_size: How many prompts to run at a time.
+            kwargs: Other fields of the class, such as `progress=True`.
+
+        Raises:
+            CredentialError: There is a token among the options.
+            ParameterError: An option cannot work.
+            DeviceError: There is no such device.
+            ModelError: There is no such model.
+        """
+        _check_task(task)
+        checked_size(batch_size)
+        check_no_token(kwargs)
+        _check_batching(kwargs)
+        check_model_kwargs(model_kwargs)
+        check_generation_options(pipeline_kwargs or {})
+        index = _checked_device(device, device_map, backend)
+        if kwargs.get("batching") == "continuous" and (backend == "openvino" or index == -1):
+            from local_pipelines.engines.torch_continuous import not_on_a_gpu
+
+            raise not_on_a_gpu()
+        from local_pipelines.engines.generation_defaults import check_generation_defaults
+        from local_pipelines.models.contents import check_is_filled, checked_loading
+        from local_pipelines.models.names import locate
+        from local_pipelines.models.paths import model_path
+
+        model = locate(model_id)
+        path = model_path(model, revision=(model_kwargs or {}).get("revision"))
+        check_generation_defaults(Path(path))
+        generating = {
+            name: value
+            for name, value in (pipeline_kwargs or {}).items()
+            if name in GENERATION_OPTIONS
+        }
+        others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
+        with _quiet_loading(path), checked_loading(model.name, Path(path)):
+            llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
+                path,
+                task=task,
+                backend=backend,
+                device=index,
+                device_map=device_map,
+                # Left open, transformers asks whether to run a repository's code, and "y" runs it.
+                model_kwargs=_for_backend(
+                    backend, path, {"trust_remote_code": False, **(model_kwargs or {})}
+                ),
+                pipeline_kwargs=others,
+                batch_size=batch_size,
+                **kwargs,
+            )
+        if backend == "default":
+            check_is_filled(model.name, llm.pipeline.model, model.fetched(Path(path)).weights)
+        llm.model_id, llm.model_kwargs = model.name, model_kwargs
+        llm.pipeline_kwargs = dict(pipeline_kwargs or {})
+        _configure(llm.pipeline, generating)
+        return llm
+
+    # --- what LocalLLM asks for ---------------------------------------------------------------
+
+    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
+        from local_pipelines.engines.torch_engine import answer_request
+
+        run = self._run_of(request)
+        try:
+            return answer_request(run, continuous=self.batching == "continuous")
+        finally:
+            self._last_batch = run.report or self._last_batch  # of a call that failed too
+
+    def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
+        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
+
+    def _run_of(self, request: GenerationRequest) -> TorchRun:
+        from local_pipelines.engines.torch_run import TorchRun
+
+        return TorchRun(self._checked_pipeline(), request, self._defaults())
+
+    def _echoes(self, request: GenerationRequest) -> bool:
+        from local_pipelines.engines.torch_options import echoes
+
+        if request.echo is not None:
+            return request.echo
+        options = self._defaults() | request.options
+        return bool(options.get("return_full_text", echoes(self._checked_pipeline())))
+
+    @property
+    def _engine(self) -> object:
+        return self._checked_pipeline().model
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """What LangChain's cache tells models apart by: other weights give other answers."""
+        config = getattr(self.pipeline, "generation_config", None)
+        return {
+            **super()._identifying_params,
+            "backend": self.backend,
+            "weight_format": self.weight_format,
+            "weights": self._mark,
+            "generation_config": config.to_diff_dict() if config else {},
+        }
+
+    @property
+    def _model_name(self) -> str:
+        return str(self.model_id or "")
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template of the loaded tokenizer; None if it has none."""
+        template = getattr(self._checked_pipeline().tokenizer, "chat_template", None)
+        if isinstance(template, dict):  # several by name
+            template = template.get("default")
+        return template or None
+
+    def apply_chat_template(
+        self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
+    ) -> str:
+        """Write messages as the text that the model was trained on.
+
+        Args:
+            messages: Dictionaries with "role" and "content".
+            template: Used in place of the model's own template.
+            kwargs: More variables for the template, such as `tools`.
+        """
+        chosen = template or self.chat_template
+        if chosen is None:
+            raise no_chat_template(self._model_name)
+        special = self._checked_pipeline().tokenizer.special_tokens_map
+        return render_chat_template(chosen, messages, special, **kwargs)
+
+    def _token_ids(self, text: str, *, special: bool) -> list[int]:
+        tokenizer = self._checked_pipeline().tokenizer
+        return list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+
+    def _special_tokens(self) -> dict[str, int]:
+        added = self._checked_pipeline().tokenizer.added_tokens_decoder
+        return {str(token): number for number, token in added.items() if token.special}
+
+    def _checked_pipeline(self) -> Any:
+        if self.pipeline is None:
+            raise ParameterError(
+                tr("This LocalPipeline has no model."),
+                tr("It was made without a pipeline."),
+                tr('Write LocalPipeline.from_model_id("pocket", task="text-generation").'),
+            )
+        _check_task(getattr(self.pipeline, "task", _TASK))
+        return self.pipeline
+
+    def _defaults(self) -> dict[str, Any]:
+        """The options in `pipeline_kwargs` that are not for making a pipeline."""
+        known = GENERATION_OPTIONS | _TEXT_OPTIONS
+        return {name: v for name, v in (self.pipeline_kwargs or {}).items() if name in known}
+
+
+def _check_batching(fields: dict[str, Any]) -> None:
+    """Find before and after loading that a model cannot be run in the way that was chosen."""
+    batching = fields.get("batching", "static")
+    if batching not in {"static", "continuous"}:
+        raise ParameterError(
+            tr("batching={batching!r} is none of the ways there are.").format(batching=batching),
+            next_step=tr('Write batching="static" or batching="continuous".'),
+        )
+    if batching == "continuous" and fields.get("pipeline") is not None:
+        from local_pipelines.engines.torch_continuous import check_device
+
+        check_device(fields["pipeline"])
+
+
+def _weights_mark(model: Any) -> str:
+    """A short word for what a model computes with: where it lies, and its numbers' type."""
+    config = getattr(model, "config", None)
+    place = str(getattr(config, "name_or_path", "") or "")
+    if not place:  # made in memory: only this object knows its weights
+        return _marks.setdefault(model, secrets.token_hex(6)) if model is not None else ""
+    parts = [
+        str(Path(place).resolve()) if Path(place).is_dir() else place,
+        getattr(config, "_commit_hash", None),
+        type(model).__name__,
+        getattr(model, "dtype", None),
+        getattr(config, "quantization_config", None),
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
+def _check_task(task: str) -> None:
+    if task != _TASK:
+        raise ParameterError(
+            tr('task="{task}" is not what LocalPipeline does: it goes on with a text.').format(
+                task=task
+            ),
+            next_step=tr(
+                'Write task="{task}", or use langchain_huggingface.HuggingFacePipeline.'
+            ).format(task=_TASK),
+        )
+
+
+def _checked_device(device: int | str | None, device_map: str | None, backend: str) -> int | None:
+    """The number of a device that is there, before a model is loaded for it."""
+    if device is None:
+        return None
+    if device_map is not None:
+        raise ParameterError(
+            tr("device={device!r} and device_map={device_map!r} contradict each other.").format(
+                device=device, device_map=device_map
+            ),
+            tr("device puts the whole model in one place, device_map spreads it."),
+            tr("Leave one of them out."),
+        )
+    if backend == "openvino":
+        raise ParameterError(
+            tr("device={device!r} has no effect with OpenVINO.").format(device=device),
+            tr("Its devices have names of their own."),
+            tr('Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.'),
+        )
+    from local_pipelines.workbench.devices import select_device
+
+    return select_device(device).index
+
+
+def _for_backend(
+    backend: str, path: str, model_kwargs: dict[str, Any] | None
+) -> dict[str, Any] | None:
+    """Have a folder without OpenVINO's files converted; offline this is not found out by itself."""
+    if backend != "openvino" or not Path(path).is_dir() or list(Path(path).glob("*.xml")):
+        return model_kwargs
+    return {"export": True, **(model_kwargs or {})}
+
+
+def _configure(pipeline: Any, options: dict[str, Any]) -> None:
+    """Give a new pipeline its generation options, and nothing that nobody asked for.
+
+    transformers' text-generation pipeline samples with temperature 0.7 unless told otherwise, even
+    if the model's own configuration says not to sample.
+    """
+    from local_pipelines.engines.torch_options import configured, generation_config
+
+    config, own = configured(pipeline), pipeline.model.generation_config
+    config.do_sample = bool(own.do_sample)
+    config.temperature = own.temperature if own.temperature is not None else 1.0
+    pipeline.generation_config, _ = generation_config(pipeline, options, config)
+
+
+@contextmanager
+def _quiet_loading(path: str) -> Iterator[None]:
+    """Show no progress bar for a model that is loaded before a bar can be read."""
+    from transformers.utils import logging
+
+    folder = Path(path)
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if not folder.is_dir() or size > _QUICK or not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()

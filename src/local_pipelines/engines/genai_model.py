@@ -1,0 +1,310 @@
+"""Runs an exported model with OpenVINO GenAI's continuous batching; neither torch nor transformers.
+
+Prompts of any length share each step of the model: as soon as one answer ends, the next prompt
+takes its place. Stop strings are looked for here. The engine's own search ends at a token's border
+and gives away what lies before it in the same token (openvino-genai 2026.4: asked to stop at
+" of ", "… capital of France" ends as "… capital of"). Looking at each token costs less than a
+hundredth of computing it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from local_pipelines.engines.options import with_sampling
+from local_pipelines.engines.stopping import checked_stop
+from local_pipelines.errors import EngineError, MissingPackageError, ParameterError
+from local_pipelines.openvino.config import last_line
+from local_pipelines.wording.messages import tr
+
+__all__ = ["UNLIMITED", "GenAIEngine", "check_options"]
+
+
+UNLIMITED = 1 << 30
+_STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
+_MOST_AT_A_TIME = 1024
+
+# Generation options that OpenVINO GenAI has, and calls as transformers does.
+_NAMES = {
+    "diversity_penalty",
+    "do_sample",
+    "length_penalty",
+    "min_new_tokens",
+    "min_p",
+    "no_repeat_ngram_size",
+    "num_beam_groups",
+    "num_beams",
+    "repetition_penalty",
+    "temperature",
+    "top_k",
+    "top_p",
+}
+# Settled here: lengths, seeds and ends are counted for each prompt.
+_SETTLED = {"early_stopping", "max_length", "max_new_tokens", "min_length", "seed", "stop_strings"}
+# transformers writes 0 for "not at all", OpenVINO GenAI the largest number that there is.
+_OFF = {"top_k": 2**64 - 1, "no_repeat_ngram_size": 2**64 - 1}
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Find options that transformers has and OpenVINO GenAI has not.
+
+    Raises:
+        ParameterError: There is one, with a value.
+    """
+    for name, value in options.items():
+        if value is not None and name not in _NAMES | _SETTLED:
+            raise ParameterError(
+                tr("OpenVINO GenAI has no option {name}.").format(name=name),
+                tr("It would have no effect."),
+                tr('Leave it out, or take load_llm(…, backend="torch").'),
+            )
+    if options.get("no_repeat_ngram_size") and (options.get("num_beams") or 1) == 1:
+        raise ParameterError(
+            tr("OpenVINO GenAI knows no_repeat_ngram_size with num_beams only."),
+            tr("It would have no effect."),
+            tr('Leave it out, or take load_llm(…, backend="torch").'),
+        )
+
+
+class GenAIEngine:
+    """An exported model, loaded.
+
+    Args:
+        folder: What `read_export` has found whole.
+        device: As OpenVINO calls it: "CPU", "GPU".
+        config: Its options.
+
+    Raises:
+        MissingPackageError: OpenVINO GenAI is not installed.
+        EngineError: It cannot run this model.
+    """
+
+    def __init__(self, folder: Path, device: str, config: Mapping[str, Any]) -> None:
+        self._genai = _import_genai()
+        self._folder = folder
+        self._exact_tokenizer = _read_tokenizer(folder / "tokenizer.json")
+        try:
+            self.tokenizer = self._genai.Tokenizer(str(folder))
+            self.pipeline = self._genai.ContinuousBatchingPipeline(
+                str(folder), self.tokenizer, self._scheduler(), device, **config
+            )
+        except RuntimeError as error:
+            raise EngineError(
+                tr("OpenVINO GenAI cannot load the model in {folder}.").format(folder=folder),
+                last_line(error),
+                tr("Export it again into another folder, or use load_llm(…, backend=…)."),
+            ) from error
+        # A tokenizer without a padding token cannot decode lists of different lengths together.
+        self._pads = self.tokenizer.get_pad_token_id() >= 0
+
+    def _scheduler(self) -> Any:
+        scheduler = self._genai.SchedulerConfig()
+        scheduler.max_num_seqs = _MOST_AT_A_TIME
+        scheduler.max_num_batched_tokens = _STEP_TOKENS
+        # Prefix caching stays off. A conversation of twelve turns took half the time with it, but
+        # of two prompts that begin like an earlier one, one gets the other's answer
+        # (tests/package/test_upstream.py shows it with openvino-genai 2026.4).
+        scheduler.enable_prefix_caching = False
+        return scheduler
+
+    # --- text and tokens ----------------------------------------------------------------------
+
+    def encode(self, prompts: list[str], *, special: bool) -> list[list[int]]:
+        """Turn prompts into tokens, with the special tokens before and behind a text or without."""
+        if not prompts:
+            return []
+        if self._exact_tokenizer is not None:
+            batch = self._exact_tokenizer.encode_batch(prompts, add_special_tokens=special)
+            return [list(encoding.ids) for encoding in batch]
+        encoded = self.tokenizer.encode(prompts, add_special_tokens=special)
+        ids, masks = encoded.input_ids.data, encoded.attention_mask.data
+        return [row[mask == 1].tolist() for row, mask in zip(ids, masks, strict=True)]
+
+    def decode(self, rows: list[list[int]]) -> list[str]:
+        """Turn rows of tokens into text, without special tokens."""
+        if not rows:
+            return []
+        if not self._pads and len({len(row) for row in rows}) > 1:
+            return [self.tokenizer.decode(row) for row in rows]
+        texts: list[str] = self.tokenizer.decode(rows)
+        return texts
+
+    @cached_property
+    def special_tokens(self) -> dict[str, int]:
+        """Tokens that no text shows, by their names."""
+        if self._exact_tokenizer is not None:
+            added = self._exact_tokenizer.get_added_tokens_decoder()
+            return {token.content: number for number, token in added.items() if token.special}
+        added = self.tokenizer_config.get("added_tokens_decoder", {})
+        return {each["content"]: int(n) for n, each in added.items() if each.get("special")}
+
+    # --- what the folder says -----------------------------------------------------------------
+
+    @cached_property
+    def tokenizer_config(self) -> dict[str, Any]:
+        """`tokenizer_config.json`."""
+        return _read_json(self._folder / "tokenizer_config.json")
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        """What `config.json` says of the part of the model that reads and writes text."""
+        config = _read_json(self._folder / "config.json")
+        text = config.get("text_config")
+        return text if isinstance(text, dict) else config
+
+    @cached_property
+    def context(self) -> int:
+        """How many tokens the model can take."""
+        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+            if isinstance(size := self._config.get(name), int) and size > 0:
+                return size
+        most = self.tokenizer_config.get("model_max_length")
+        if isinstance(most, int | float) and 0 < most < UNLIMITED:
+            return int(most)
+        return UNLIMITED
+
+    @cached_property
+    def vocabulary(self) -> int | None:
+        """How many tokens the model has vectors for; None where that is not known."""
+        size = self._config.get("vocab_size")
+        return size if isinstance(size, int) else None
+
+    @cached_property
+    def first_token(self) -> int | None:
+        """The token that begins a text; None if the model has none."""
+        for name in ("generation_config.json", "config.json"):
+            if isinstance(token := _read_json(self._folder / name).get("bos_token_id"), int):
+                return token
+        return None
+
+    @cached_property
+    def stop_strings(self) -> tuple[str, ...]:
+        """The stop strings that the model's authors have put into its configuration."""
+        return checked_stop(sorted(self.pipeline.get_config().stop_strings))
+
+    # --- computing ----------------------------------------------------------------------------
+
+    def generation_config(self, options: Mapping[str, Any]) -> Any:
+        """The model's own configuration, changed by options that have their names here."""
+        config = self.pipeline.get_config()
+        # These would be obeyed: the model's prompt before its answer, the engine's own search for
+        # stop strings, and a list of probabilities for each token.
+        config.echo, config.include_stop_str_in_output, config.logprobs = False, False, 0
+        config.stop_strings = set()
+        for name, value in with_sampling(options).items():
+            if name in _NAMES and value is not None:
+                _set(config, name, _OFF.get(name, value) if value == 0 else value)
+        if (early := options.get("early_stopping")) is not None:
+            criteria = self._genai.StopCriteria
+            config.stop_criteria = {True: criteria.EARLY, False: criteria.HEURISTIC}.get(
+                early, criteria.NEVER
+            )
+        config.apply_chat_template = False
+        return config
+
+    def start(self, number: int, ids: list[int], config: Any) -> Any:
+        """Put a prompt into the running batch and give its handle."""
+        return self.pipeline.add_request(number, _tensor(ids), config)
+
+    def clear(self) -> None:
+        """Take the next step after handles were cancelled, which is when their rows are let go."""
+        while self.pipeline.has_non_finished_requests():
+            self.pipeline.step()
+
+    def stream(self, ids: list[int], config: Any, on_tokens: Any) -> None:
+        """Generate one answer; `on_tokens` gets its tokens and says whether to go on.
+
+        Other threads run meanwhile, which `step` does not let them.
+        """
+        streamer = _streamer(self._genai, on_tokens)
+        self.pipeline.generate([_tensor(ids)], [config], streamer)
+        if streamer.error is not None:
+            raise streamer.error
+
+    def is_finished(self, handle: Any) -> bool:
+        """Whether a row has ended by itself."""
+        return bool(handle.get_status() != self._genai.GenerationStatus.RUNNING)
+
+
+def _import_genai() -> Any:
+    try:
+        import openvino_genai
+    except ImportError as error:
+        raise MissingPackageError(
+            tr("OpenVINO GenAI is not installed."),
+            tr("OpenVINO is an extra of this course."),
+            tr('Run `install_packages("openvino")` and then this cell again.'),
+        ) from error
+    return openvino_genai
+
+
+def _read_tokenizer(file: Path) -> Any:
+    """The tokenizer that torch's prompts go through; None where the folder has none.
+
+    Its converted copy cuts some texts elsewhere, such as digits behind a blank line
+    (openvino-tokenizers 2026.4), and other tokens have another answer.
+    """
+    from tokenizers import Tokenizer
+
+    if not file.is_file():
+        return None
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # it has no class of its own for its errors
+        raise EngineError(
+            tr("{file} cannot be read.").format(file=file),
+            last_line(error),
+            tr("Export it again into another folder, or use load_llm(…, backend=…)."),
+        ) from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _tensor(ids: list[int]) -> Any:
+    import numpy as np
+
+    import openvino
+
+    return openvino.Tensor(np.array([ids], dtype=np.int64))
+
+
+def _streamer(genai: Any, on_tokens: Any) -> Any:
+    class Streamer(genai.StreamerBase):  # type: ignore[misc] # openvino_genai is not typed here
+        error: BaseException | None = None
+
+        def write(self, tokens: int | list[int]) -> Any:
+            # An exception that leaves this method ends the whole process.
+            try:
+                going = on_tokens([tokens] if isinstance(tokens, int) else list(tokens))
+            except BaseException as error:  # noqa: BLE001 - raised again by `stream`
+                self.error, going = error, False
+            return genai.StreamingStatus.RUNNING if going else genai.StreamingStatus.CANCEL
+
+        def end(self) -> None:
+            pass
+
+    return Streamer()
+
+
+def _set(config: Any, name: str, value: Any) -> None:
+    try:
+        setattr(config, name, value)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(
+            tr("{name}={value!r} cannot work.").format(name=name, value=value),
+            next_step=tr("Correct the value, or leave it out."),
+        ) from error

@@ -1,0 +1,102 @@
+"""What every engine asks of a prompt's tokens: that there are some, and not too many."""
+
+from __future__ import annotations
+
+from local_pipelines.errors import ModelError, ParameterError
+from local_pipelines.wording.messages import tr
+
+__all__ = [
+    "check_text",
+    "checked_tokens",
+    "refuse_bytes",
+]
+
+
+def checked_tokens(
+    ids: list[int],
+    *,
+    first: int | None,
+    limit: int,
+    context: int,
+    vocabulary: int | None = None,
+) -> list[int]:
+    """Return the tokens of a prompt that a model can read; those of an empty one are its first.
+
+    Args:
+        ids: The prompt's tokens.
+        first: The token with which the model begins a text; None if it has none.
+        limit: Tokens of prompt and answer together that the options allow.
+        context: Tokens that the model can take.
+        vocabulary: How many different tokens the model knows; None if that is not known.
+
+    Raises:
+        ParameterError: There is nothing to read, or no room for an answer.
+        ModelError: The tokenizer gives tokens that the model does not know.
+
+    >>> checked_tokens([], first=0, limit=1024, context=1024)
+    [0]
+    """
+    if vocabulary is not None and ids and max(ids) >= vocabulary:
+        raise ModelError(
+            tr("The tokenizer gives token {token}, and the model knows {number:,} tokens.").format(
+                token=max(ids), number=vocabulary
+            ),
+            tr("They do not belong together."),
+            tr("Take model and tokenizer from the same folder."),
+        )
+    if not ids and first is not None:
+        return [first]
+    if not ids:
+        raise ParameterError(
+            tr("The prompt is empty."),
+            tr("This model has no token to begin a text with."),
+            tr("Write at least one word."),
+        )
+    if len(ids) < limit:
+        return ids
+    fact = tr("The prompt has {number:,} tokens; {most:,} is the most here.").format(
+        number=len(ids), most=limit - 1
+    )
+    if limit == context:
+        raise ParameterError(
+            fact,
+            tr("This model reads {context:,} tokens, prompt and answer together.").format(
+                context=context
+            ),
+            tr("Shorten the prompt, or split it into several."),
+        )
+    raise ParameterError(
+        fact,
+        tr("max_length={limit} counts the prompt too.").format(limit=limit),
+        tr("Write max_new_tokens instead of max_length."),
+    )
+
+
+def refuse_bytes(prompt: object) -> None:
+    """Raise ParameterError for bytes, which LangChain takes for a list of messages."""
+    if isinstance(prompt, bytes | bytearray):
+        raise ParameterError(
+            tr("The prompt is bytes, not text."),
+            tr("Bytes become text only with an encoding."),
+            tr('Write prompt.decode("utf-8").'),
+        )
+
+
+def check_text(prompt: object) -> None:
+    """Refuse a prompt that is no text, or no text that can be encoded."""
+    refuse_bytes(prompt)
+    if not isinstance(prompt, str):
+        raise ParameterError(
+            tr("The prompt is of type {kind}, not text.").format(kind=type(prompt).__name__),
+            next_step=tr("Write the prompt in quotes, or turn it into text with str(…)."),
+        )
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:  # half of a character that takes two places in UTF-16
+        raise ParameterError(
+            tr("The prompt has no character at place {place}, but half of one.").format(
+                place=error.start
+            ),
+            tr("It was cut in the middle, or read in the wrong encoding."),
+            tr('Read the text again with encoding="utf-8".'),
+        ) from None

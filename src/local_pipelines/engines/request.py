@@ -1,0 +1,87 @@
+"""What an engine is asked for and what it gives back. No LangChain here, and no engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from local_pipelines.engines.turns import Emit
+
+__all__ = ["FinishReason", "GeneratedAnswer", "GenerationRequest", "tokens_per_second"]
+
+FinishReason = Literal["stop", "length", "eos"]
+
+
+def tokens_per_second(tokens: int, seconds: float) -> float:
+    """Tokens for each second; 0 where no time has passed.
+
+    >>> tokens_per_second(96, 1.5), tokens_per_second(5, 0.0)
+    (64.0, 0.0)
+    """
+    return tokens / seconds if seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedAnswer:
+    """One answer and what it cost.
+
+    Args:
+        text: The new text, without the prompt and without the stop string.
+        input_tokens: Tokens of the prompt.
+        output_tokens: Tokens generated, the last one included even if no text shows it.
+        seconds: How long the generation took; the same for all answers of one batch.
+        finish_reason: "stop" a stop string, "length" the limit, "eos" the model's own end.
+    """
+
+    text: str
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    finish_reason: FinishReason
+
+    def info(self) -> dict[str, Any]:
+        """What LangChain keeps as `generation_info`."""
+        return {
+            "finish_reason": self.finish_reason,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "total_tokens": self.input_tokens + self.output_tokens,
+            "seconds": self.seconds,
+            "tokens_per_second": tokens_per_second(self.output_tokens, self.seconds),
+        }
+
+
+@dataclass(kw_only=True)
+class GenerationRequest:
+    """What an engine is asked to do.
+
+    Args:
+        prompts: The texts to go on from.
+        stop: Strings to stop at, already checked.
+        options: Generation options by transformers' names, already checked.
+        batch_size: How many prompts to run at a time.
+        templated: The prompts come out of a chat template: no special tokens are to be added.
+        echo: Answers begin with their prompt; None leaves it to the engine's configuration.
+        progress: Show a progress bar.
+        emit: Takes the text of the only prompt as it comes, if it is to be streamed.
+        stopped: Set when nobody waits for the answers any more.
+        advance: Is told how many more prompts are done.
+    """
+
+    prompts: list[str]
+    stop: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    batch_size: int = 1
+    templated: bool = False
+    echo: bool | None = None
+    progress: bool = False
+    emit: Emit | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
+    advance: Callable[[int], object] = lambda _: None
+
+    def show(self, text: str) -> None:
+        """Give new text to whoever reads it as it comes."""
+        if text and self.emit is not None:
+            self.emit(text)

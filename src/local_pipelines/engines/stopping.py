@@ -1,0 +1,108 @@
+"""Finds stop strings in text that arrives in pieces, whatever the borders between the pieces are.
+
+No engine and no tokenizer is needed here: text goes in, text that is safe to show comes out.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from local_pipelines.errors import ParameterError
+from local_pipelines.wording.messages import mark, tr
+
+__all__ = ["StopScanner", "checked_stop", "find_stop"]
+
+_STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
+
+
+def checked_stop(stop: object) -> tuple[str, ...]:
+    """Check what was given as `stop` and give it without repetitions.
+
+    Args:
+        stop: A list of strings, one string, or None.
+
+    Raises:
+        ParameterError: It is something else, or a string is empty.
+    """
+    if stop is None:
+        return ()
+    if isinstance(stop, str):
+        stop = [stop]
+    if isinstance(stop, bytes) or not isinstance(stop, Iterable):
+        raise ParameterError(
+            tr("stop={stop!r} is no list of strings.").format(stop=stop), next_step=tr(_STEP)
+        )
+    strings = tuple(dict.fromkeys(stop))
+    for string in strings:
+        if not isinstance(string, str):
+            raise ParameterError(
+                tr("stop holds {string!r}, which is no string.").format(string=string),
+                tr("Generation stops at text, not at numbers or bytes."),
+                tr(_STEP),
+            )
+        if not string:
+            raise ParameterError(
+                tr("stop holds an empty string."),
+                tr("Every text begins with it: nothing is left."),
+                tr(_STEP),
+            )
+    return strings
+
+
+def find_stop(text: str, stops: Iterable[str]) -> int | None:
+    """Where the stop string begins that is complete first; None if the text has none.
+
+    Of several that end at one place, the longest counts.
+
+    >>> find_stop("the cat sat", ["sat", "cat s"])
+    4
+    >>> find_stop("the cat", ["dog"]) is None
+    True
+    """
+    found = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
+    return min(found)[1] if found else None
+
+
+class StopScanner:
+    r"""Lets one text pass until the first of the stop strings is complete.
+
+    Args:
+        stops: The stop strings, none of them empty.
+
+    >>> scanner = StopScanner(["\n\n"])
+    >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped
+    ('one', '\ntwo', '', True)
+    """
+
+    def __init__(self, stops: Iterable[str]) -> None:
+        self.stopped = False
+        self._stops = sorted(stops)
+        self._longest = max(map(len, self._stops), default=0)
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """Take more text and give what is certain not to belong to a stop string."""
+        if not self._stops or not text:
+            return text
+        whole = self._held + text
+        safe = find_stop(whole, self._stops)
+        self.stopped = safe is not None
+        if safe is None:
+            safe = len(whole) - self._begun(whole)
+        self._held = "" if self.stopped else whole[safe:]
+        return whole[:safe]
+
+    def flush(self) -> str:
+        """Give what was held back: the text has ended and no stop string has come."""
+        held, self._held = self._held, ""
+        return held
+
+    def _begun(self, text: str) -> int:
+        """How many characters at the end of a text begin a stop string."""
+        for length in range(min(self._longest - 1, len(text)), 0, -1):
+            end = text[-length:]
+            place = bisect_left(self._stops, end)  # what begins with it comes right behind it
+            if place < len(self._stops) and self._stops[place].startswith(end):
+                return length
+        return 0

@@ -1,0 +1,424 @@
+"""Computes batches with transformers' `generate`, for torch and for OpenVINO's drop-in models.
+
+The pipeline object stays what LangChain knows it as, and what was configured in it counts. Its
+call is not used: it runs prompts of a batch in the order they come, cannot stop rows on their own,
+and decodes each text together with its prompt.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from local_pipelines.engines.growing import (
+    EndedAnswer,
+    Ends,
+    GrowingAnswer,
+    ended_answers,
+    grow_together,
+)
+from local_pipelines.engines.memory import free_memory, is_shortage
+from local_pipelines.engines.options import GENERATION_OPTIONS, merged
+from local_pipelines.engines.prompts import checked_tokens
+from local_pipelines.engines.report import AnswerCollector, BatchReport
+from local_pipelines.engines.request import GenerationRequest
+from local_pipelines.engines.stopping import checked_stop
+from local_pipelines.engines.torch_options import explained_options, generation_config
+from local_pipelines.engines.turns import is_wanted
+from local_pipelines.errors import MemoryShortageError
+from local_pipelines.wording.messages import tr
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["TokenizedPrompt", "TorchRun"]
+
+_UNLIMITED = 1 << 30
+_TOKENIZER_OPTIONS = ("add_special_tokens", "truncation")
+
+
+@dataclass(frozen=True)
+class TokenizedPrompt:
+    """A prompt as tokens, and its place among the others."""
+
+    index: int
+    ids: list[int]
+
+
+class TorchRun:
+    """One request to one pipeline.
+
+    Args:
+        pipeline: A transformers pipeline for text generation.
+        request: What is asked.
+        defaults: Options that count unless the request has its own.
+    """
+
+    def __init__(
+        self, pipeline: Any, request: GenerationRequest, defaults: dict[str, Any] | None = None
+    ) -> None:
+        self._pipeline = pipeline
+        self.model = pipeline.model
+        self._tokenizer = pipeline.tokenizer
+        self.request = request
+        self.collected = AnswerCollector(request)
+        self._sizes: list[int] = []
+        self._halvings = 0
+        self._fits = request.batch_size  # rows, as far as is known
+        self.report: BatchReport | None = None
+        made_with = pipeline._forward_params
+        made_with = {name: made_with[name] for name in GENERATION_OPTIONS & made_with.keys()}
+        self._read_options(merged({**made_with, **(defaults or {})}, request.options))
+
+    def _read_options(self, options: dict[str, Any]) -> None:
+        """Sort options as the pipeline itself does: for the tokenizer, the model, the text."""
+        options = {name: value for name, value in options.items() if name != "batch_size"}
+        self._seed = options.pop("seed", None)
+        stop = self.request.stop + checked_stop(options.pop("stop_strings", None))
+        with explained_options():
+            before, during, after = self._pipeline._sanitize_parameters(**options)
+        self._tokenizing = {**self._pipeline._preprocess_params, **before}
+        self._finishing = {**self._pipeline._postprocess_params, **after}
+        generating = {**self._pipeline._forward_params, **during}
+        for name in ("tokenizer", "prefix_length"):  # for `stop_strings`, and for the pipeline
+            generating.pop(name, None)
+        self._criteria = list(generating.pop("stopping_criteria", None) or ())
+        self.config, self._extra = generation_config(self._pipeline, generating)
+        stop += checked_stop(self.config.stop_strings)
+        self.config.stop_strings = None  # generate's own search wants the tokenizer, and is slower
+        special = self._special_tokens() if stop else {}
+        self.ends = Ends.of(stop, special, _as_list(self.config.eos_token_id))
+
+    def _special_tokens(self) -> dict[str, int]:
+        """Tokens that no text shows: a stop string among them is found by its id."""
+        added = getattr(self._tokenizer, "added_tokens_decoder", {})
+        return {str(token): number for number, token in added.items() if token.special}
+
+    # --- the prompts --------------------------------------------------------------------------
+
+    def tokenize(self) -> list[TokenizedPrompt]:
+        """Turn the prompts into tokens, and refuse what the model cannot read."""
+        if not self.request.prompts:
+            return []
+        options: dict[str, Any] = {
+            name: self._tokenizing[name] for name in _TOKENIZER_OPTIONS if name in self._tokenizing
+        }
+        if options.get("truncation") and self._tokenizing.get("max_length"):
+            options["max_length"] = self._tokenizing["max_length"]
+        options |= self._tokenizing.get("tokenizer_encode_kwargs") or {}
+        if self.request.templated:
+            options["add_special_tokens"] = False  # the template has written them
+        prefix = self._tokenizing.get("prefix") or ""
+        prompts = [prefix + prompt for prompt in self.request.prompts]
+        encoded = self._tokenizer(prompts, verbose=False, **options)["input_ids"]
+        return [
+            TokenizedPrompt(index, self._checked(list(ids))) for index, ids in enumerate(encoded)
+        ]
+
+    def _checked(self, ids: list[int]) -> list[int]:
+        if self._tokenizing.get("handle_long_generation") == "hole" and self.config.max_new_tokens:
+            ids = ids[-max(1, self.context - self.config.max_new_tokens) :]
+        first = self.config.bos_token_id
+        return checked_tokens(
+            ids, first=first, limit=self._limit, context=self.context, vocabulary=self._vocabulary
+        )
+
+    @property
+    def _vocabulary(self) -> int | None:
+        """How many tokens the model has vectors for; None where that is not known."""
+        size = getattr(_text_config(self.model), "vocab_size", None)
+        return size if isinstance(size, int) else None
+
+    @property
+    def device(self) -> Any:
+        """Where the model computes."""
+        return self._pipeline.device
+
+    @property
+    def is_special(self) -> bool:
+        """Whether something is asked of `generate` that only `generate` itself can do."""
+        return bool(self._criteria or self._extra or self._seed is not None)
+
+    @property
+    def context(self) -> int:
+        """How many tokens the model can take."""
+        config = _text_config(self.model)
+        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+            if isinstance(size := getattr(config, name, None), int) and size > 0:
+                return size
+        return int(min(getattr(self._tokenizer, "model_max_length", _UNLIMITED), _UNLIMITED))
+
+    @property
+    def _limit(self) -> int:
+        """Tokens of prompt and answer together."""
+        total = self.config.max_length if self.config.max_new_tokens is None else None
+        return min(self.context, total or _UNLIMITED)
+
+    @property
+    def follows(self) -> bool:
+        """Whether text is needed while it is generated.
+
+        With several beams a row's tokens change until the end, and its text is cut afterwards.
+        """
+        return self.is_single and (bool(self.ends.strings) or self.request.emit is not None)
+
+    @property
+    def is_single(self) -> bool:
+        """Whether a row is one text that grows."""
+        config = self.config
+        return (config.num_beams or 1) == 1 and (config.num_return_sequences or 1) == 1
+
+    def longest_answer(self, row: TokenizedPrompt) -> int:
+        """How many tokens a row's answer may have."""
+        return min(self._limit - len(row.ids), self.config.max_new_tokens or _UNLIMITED)
+
+    def set_seed(self) -> None:
+        """Begin torch's random numbers anew, if the request says where."""
+        if self._seed is not None:
+            import torch
+
+            torch.manual_seed(self._seed % (1 << 64))
+
+    # --- the batches --------------------------------------------------------------------------
+
+    def answer_batches(self, rows: list[TokenizedPrompt]) -> None:
+        """Answer batch by batch, in halves from where memory runs out."""
+        waiting = deque(self._batches(rows))
+        while waiting and is_wanted(self.request.stopped):
+            batch = waiting.popleft()
+            if len(batch) > self._fits:
+                waiting.extendleft((batch[self._fits :], batch[: self._fits]))
+            elif left := self._try_batch(batch):
+                self._fits = (len(left) + 1) // 2
+                self._halvings += 1
+                waiting.appendleft(left)
+
+    def unanswered(self, rows: list[TokenizedPrompt]) -> list[TokenizedPrompt]:
+        """The rows that have no answer yet."""
+        return [row for row in rows if row.index not in self.collected]
+
+    def reported(self, **facts: Any) -> BatchReport:
+        """How the batches were computed; `facts` are what else there is to tell."""
+        return self.collected.report(sizes=tuple(self._sizes), halvings=self._halvings, **facts)
+
+    def _try_batch(self, batch: list[TokenizedPrompt]) -> list[TokenizedPrompt]:
+        """Answer a batch and give the rows that memory was too small for."""
+        watch = _BatchWatch(self, batch)
+        start = time.perf_counter()
+        try:
+            tokens = self._generate(batch, watch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_shortage(error):
+                raise
+            if len(batch) == 1:
+                raise self._shortage(batch[0]) from None  # its frames hold the memory
+        else:
+            ended = watch.ended() if watch.follows else self._ended(batch, tokens)
+            self.keep(batch, ended, time.perf_counter() - start)
+            self._sizes.append(len(batch))
+            return []
+        free_memory()
+        done = watch.done_rows()  # rows that had found their end by then keep their answers
+        seconds = time.perf_counter() - start
+        self.keep([row for row in batch if row.index in done], list(done.values()), seconds)
+        return self.unanswered(batch)
+
+    def keep(self, rows: list[TokenizedPrompt], ended: list[EndedAnswer], seconds: float) -> None:
+        """Keep the answers of rows that were computed together."""
+        for row, answer in zip(rows, ended, strict=True):
+            self.collected.keep(row.index, row.ids, answer, seconds)
+        if rows:
+            self.request.advance(len(rows))
+
+    def _shortage(self, row: TokenizedPrompt) -> MemoryShortageError:
+        return MemoryShortageError(
+            tr("Memory ran out over a single prompt of {number:,} tokens.").format(
+                number=len(row.ids)
+            ),
+            tr("Model, prompt and answer together need more than {device} has free.").format(
+                device=self.device
+            ),
+            tr(
+                "Shorten the prompt or max_new_tokens, load the model with "
+                'model_kwargs={"dtype": "bfloat16"}, or take a smaller one.'
+            ),
+        )
+
+    def _batches(self, rows: list[TokenizedPrompt]) -> Iterator[list[TokenizedPrompt]]:
+        """Put prompts of similar length together, the longest first.
+
+        Little padding is computed then, and if memory is too small that is known at once. Rows of
+        one batch may all grow by the same number of tokens: else a short prompt would be cut off
+        earlier beside a long one than alone. Where word sequences may not come back, padding
+        would be one of them: only rows of one length share a batch.
+        """
+        batch: list[TokenizedPrompt] = []
+        for row in sorted(rows, key=lambda row: len(row.ids), reverse=True):
+            if batch and (
+                len(batch) == self.request.batch_size
+                or self.longest_answer(row) != self.longest_answer(batch[0])
+                or (self.config.no_repeat_ngram_size and len(row.ids) != len(batch[0].ids))
+            ):
+                yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+    def _generate(self, rows: list[TokenizedPrompt], watch: _BatchWatch) -> list[list[int]]:
+        """The new tokens of each row, with what `generate` fills up behind its end."""
+        import torch
+        from transformers import StoppingCriteriaList
+
+        width = max(len(row.ids) for row in rows)
+        # Penalties count every token before the answer, masked ones too: filled up with a token
+        # that a row has anyway, it is penalised as it would be alone.
+        ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in rows])
+        mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
+        config = copy.deepcopy(self.config)
+        self._set_limit(config, width, self.longest_answer(rows[0]))
+        config.pad_token_id = self._pad_id()
+        watch.seen = width
+        hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
+        with explained_options(lambda: not (watch.has_begun or hooks)):
+            output = self.model.generate(
+                input_ids=ids.to(self.device),
+                attention_mask=mask.to(self.device),
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList([*self._criteria, watch.criterion()]),
+                **self._extra,
+            )
+        output = getattr(output, "sequences", output)
+        each = output.shape[0] // len(rows)  # num_return_sequences: the first is the best
+        tokens: list[list[int]] = output[::each, width:].tolist()
+        return tokens
+
+    def _set_limit(self, config: Any, width: int, room: int) -> None:
+        """Write the limit in the form that the model's own configuration has.
+
+        transformers fills in the other form from there, and then warns that there are two.
+        """
+        own = self.model.generation_config
+        config.max_new_tokens, config.max_length = room, None
+        if own.max_length is not None and own.max_new_tokens is None:
+            config.max_new_tokens, config.max_length = None, width + room
+
+    def _ended(self, rows: list[TokenizedPrompt], tokens: list[list[int]]) -> list[EndedAnswer]:
+        """The answers of rows that nobody followed as they grew."""
+        ended = ended_answers([row.ids for row in rows], tokens, self.decode, self.ends)
+        for answer in ended:
+            self.request.show(answer.text)
+        return ended
+
+    def _pad_id(self) -> int:
+        for candidate in (self.config.pad_token_id, self._tokenizer.pad_token_id):
+            if candidate is not None:
+                return int(candidate)
+        return min(self.ends.end_tokens, default=0)  # it is masked, so that any would do
+
+    # --- the text -----------------------------------------------------------------------------
+
+    @property
+    def skips_special(self) -> bool:
+        """Whether special tokens are left out of the text."""
+        return self._finishing.get("skip_special_tokens") is not False
+
+    def decode(self, rows: list[list[int]]) -> list[str]:
+        """Decode rows of tokens."""
+        # The Rust tokenizer itself, where nothing wraps its decoding, is four times as fast.
+        if _is_plain(type(self._tokenizer)):
+            texts: list[str] = self._tokenizer.backend_tokenizer.decode_batch(
+                rows, skip_special_tokens=self.skips_special
+            )
+            return texts
+        # Cleaning up blanks would change text that has been streamed already.
+        return list(
+            self._tokenizer.batch_decode(
+                rows, skip_special_tokens=self.skips_special, clean_up_tokenization_spaces=False
+            )
+        )
+
+
+class _BatchWatch:
+    """Looks at each token as it is generated, decides which rows are done, and emits text.
+
+    Args:
+        run: The run that it belongs to.
+        rows: The rows of its batch.
+    """
+
+    def __init__(self, run: TorchRun, rows: list[TokenizedPrompt]) -> None:
+        self.has_begun = False
+        self.seen = 0  # columns that have been read, at first those of the prompt
+        self.follows = run.follows
+        self._run = run
+        self._rows = rows
+        self._answers = [
+            GrowingAnswer(row.ids, run.decode, run.ends) for row in rows if self.follows
+        ]
+
+    def criterion(self) -> Any:
+        """What transformers asks after each token which rows are done."""
+        import torch
+        from transformers import StoppingCriteria
+
+        watch = self
+
+        class Criterion(StoppingCriteria):  # type: ignore[misc] # transformers is not typed
+            def __call__(
+                self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any
+            ) -> torch.Tensor:
+                return torch.tensor(watch.done(input_ids), device=input_ids.device)
+
+        return Criterion()
+
+    def done(self, ids: torch.Tensor) -> list[bool]:
+        """Take the tokens of all rows so far and say which rows are done."""
+        self.has_begun = True
+        if not is_wanted(self._run.request.stopped):
+            return [True] * len(ids)
+        if not self.follows:
+            return [False] * len(ids)
+        rows: list[list[int]] = ids[:, self.seen :].tolist()  # usually one token in each
+        self.seen = ids.shape[1]
+        tokens = [row for row, a in zip(rows, self._answers, strict=True) if not a.reason]
+        growing = [answer for answer in self._answers if not answer.reason]
+        for text in grow_together(growing, tokens, self._run.decode):
+            self._run.request.show(text)
+        return [bool(answer.reason) for answer in self._answers]
+
+    def ended(self) -> list[EndedAnswer]:
+        """The answer of each row, after the last token."""
+        for answer in self._answers:
+            self._run.request.show(answer.finish())
+        return [answer.ended for answer in self._answers]
+
+    def done_rows(self) -> dict[int, EndedAnswer]:
+        """The rows that have found their end so far, by their index; none if nobody followed."""
+        answers = zip(self._rows, self._answers, strict=False)
+        return {row.index: answer.ended for row, answer in answers if answer.reason}
+
+
+def _text_config(model: Any) -> Any:
+    config = model.config
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def _as_list(value: Any) -> list[int]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether a tokenizer's decoding is the Rust tokenizer's, without anything around it."""
+    for name in ("TokenizersBackend", "PreTrainedTokenizerFast"):
+        base = next((b for b in kind.__mro__ if b.__name__ == name), None)
+        if base is not None:
+            return all(
+                getattr(kind, method, None) is getattr(base, method, None)
+                for method in ("_decode", "decode")
+            )
+    return False

@@ -1,0 +1,1 @@
+"""What a lesson asks for: parameters, explanations, files of prompts, measurements."""

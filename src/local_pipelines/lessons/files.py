@@ -1,0 +1,276 @@
+"""`answer_file`: many prompts from a file, their answers to a file, and going on after a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from local_pipelines.engines.report import Interrupted
+from local_pipelines.errors import ParameterError, PromptFileError
+from local_pipelines.lessons.prompt_files import AnswerFile, FilePrompt, PromptSource
+from local_pipelines.wording.messages import ntr, tr
+from local_pipelines.workbench.checks import whole_number
+from local_pipelines.workbench.progress import progress_bar, somebody_looks
+
+__all__ = ["FileReport", "answer_file"]
+
+_ALIKE = 3  # prompts that fail alone and alike, and nothing else: then the chain is at fault
+
+
+@dataclass(frozen=True, repr=False)
+class FileReport:
+    """What became of a file of prompts.
+
+    Attributes:
+        source: The file of prompts.
+        target: The file of answers.
+        prompts: How many prompts there are.
+        answered: How many have an answer.
+        failed: How many have an error in its place.
+        resumed: How many of all these were done before this call.
+        seconds: How long this call took.
+    """
+
+    source: Path
+    target: Path
+    prompts: int
+    answered: int
+    failed: int
+    resumed: int
+    seconds: float
+
+    def __repr__(self) -> str:
+        lines = [
+            ntr(
+                "{number} prompt of {source}, answered in {target}.",
+                "{number} prompts of {source}, answered in {target}.",
+                self.prompts,
+            ).format(number=self.prompts, source=self.source.name, target=self.target.name)
+        ]
+        if self.failed:
+            lines.append(
+                ntr(
+                    '{number} has an "error" in place of an "answer".',
+                    '{number} have an "error" in place of an "answer".',
+                    self.failed,
+                ).format(number=self.failed)
+            )
+        if self.resumed:
+            lines.append(
+                tr("{number} of them were done before this call.").format(number=self.resumed)
+            )
+        return "\n".join(lines)
+
+
+def answer_file(
+    chain: Any,
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    column: str | None = None,
+    batch_size: int = 64,
+    progress: bool | None = None,
+) -> FileReport:
+    """Answer all prompts of a file, and keep the answers in another as they come.
+
+    The target gets one line of JSON for each prompt, in their order: `index`, `prompt`, and
+    `answer`, or `error` where a prompt could not be answered. Called again after an interruption,
+    it goes on where it ended. Neither file is held in memory.
+
+    Args:
+        chain: What answers: a model, or a chain such as `prompt | llm | parser`.
+        source: A file in UTF-8: `.txt` with a prompt in each line, `.jsonl` or `.csv`. Empty lines
+            are left out.
+        target: The file for the answers, `.jsonl`.
+        column: Where the prompts are in a table or in JSON lines; "prompt" unless given, or a
+            table's only column.
+        batch_size: How many prompts to give to the chain, and save, at a time.
+        progress: Show a progress bar; where somebody looks, unless given.
+
+    Returns:
+        How many prompts were answered.
+
+    Raises:
+        PromptFileError: A file cannot be read or written, has changed, or is being answered by
+            another call.
+        ParameterError: An argument cannot work.
+        KeyboardInterrupt: It was interrupted; what was answered is kept.
+    """
+    start = time.perf_counter()
+    if not hasattr(chain, "batch"):
+        raise ParameterError(
+            tr("A {kind} cannot answer prompts.").format(kind=type(chain).__name__),
+            tr("answer_file takes what has LangChain's method batch."),
+            tr("Give a model or a chain, such as prompt | llm."),
+        )
+    whole_number("batch_size", batch_size, example=64)
+    prompts = PromptSource(Path(source), column)
+    _check_apart(Path(source), Path(target))
+    total = sum(1 for _ in prompts)
+    show = somebody_looks() if progress is None else progress
+    with AnswerFile(Path(target)) as answers:
+        waiting = _not_done(prompts, answers)
+        resumed = answers.rows
+        with _Bar(total, resumed, show) as bar, _explained_stop(answers, total):
+            _answer_all(_Asking(chain, answers.answered), waiting, answers, batch_size, bar)
+        return FileReport(
+            source=prompts.path,
+            target=answers.path,
+            prompts=total,
+            answered=answers.answered,
+            failed=answers.failed,
+            resumed=resumed,
+            seconds=time.perf_counter() - start,
+        )
+
+
+_Numbered = tuple[int, FilePrompt]
+
+
+def _check_apart(source: Path, target: Path) -> None:
+    # realpath, as Path.resolve() raises where links lead in a circle.
+    same = os.path.realpath(source) == os.path.realpath(target)
+    if same or (target.exists() and source.samefile(target)):
+        raise ParameterError(
+            tr("source and target are the same file, {file}.").format(file=source.name),
+            tr("The answers would overwrite the prompts."),
+            tr("Give another name for the target, such as {name}.").format(
+                name=f"{source.stem}_answers.jsonl"
+            ),
+        )
+
+
+def _not_done(prompts: PromptSource, answers: AnswerFile) -> Iterator[_Numbered]:
+    """The prompts that have no answer yet, once those that have one prove to be the same."""
+    numbered = enumerate(prompts)
+    for row in answers.read_rows():
+        _, prompt = next(numbered, (0, None))
+        if prompt is None or prompt.text != row["prompt"]:
+            raise PromptFileError(
+                tr("{source} has changed since {target} was begun.").format(
+                    source=prompts.path.name, target=answers.path.name
+                ),
+                tr("Prompt {number} was another one, or is gone.").format(number=row["index"] + 1),
+                tr("Give another target, or put the old prompts back."),
+            )
+    return numbered
+
+
+def _answer_all(
+    asking: _Asking,
+    waiting: Iterator[_Numbered],
+    answers: AnswerFile,
+    batch_size: int,
+    bar: _Bar,
+) -> None:
+    while batch := list(islice(waiting, batch_size)):
+        good = {index: prompt.text for index, prompt in batch if not prompt.error}
+        outputs = dict(zip(good, asking.outputs([*good.values()]), strict=True))
+        answers.write(
+            [_row(index, prompt, outputs.get(index, prompt.error)) for index, prompt in batch]
+        )
+        bar.update(len(batch))
+
+
+def _row(index: int, prompt: FilePrompt, output: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {"index": index, "prompt": prompt.text}
+    if prompt.error:
+        return row | {"error": prompt.error}
+    if isinstance(output, Exception):
+        return row | {"error": str(output) or type(output).__name__}
+    return row | {"answer": _storable(output)}
+
+
+def _storable(output: Any) -> Any:
+    """An answer as JSON can keep it: of a message, its text; of NaN, its name.
+
+    >>> _storable({"score": float("nan"), "words": ("a", "b")})
+    {'score': 'NaN', 'words': ['a', 'b']}
+    """
+    output = getattr(output, "content", output)
+    try:
+        return json.loads(json.dumps(output), parse_constant=str)
+    except (TypeError, ValueError, RecursionError):
+        return str(output)
+
+
+class _Asking:
+    """Asks a chain, and finds out which prompts it fails for.
+
+    Args:
+        chain: What answers.
+        answered: How many prompts it has answered before.
+    """
+
+    def __init__(self, chain: Any, answered: int) -> None:
+        self._chain = chain
+        self._answered = answered
+        self._alike: list[str] = []  # the errors of single prompts, while nothing was answered
+
+    def outputs(self, prompts: list[str]) -> list[Any]:
+        """Give an answer or an error for each prompt.
+
+        A chain may give all prompts of a batch the error of one: then they are asked in halves.
+
+        Raises:
+            Exception: The chain fails, whatever the prompt.
+        """
+        if not prompts:
+            return []
+        outputs: list[Any] = self._chain.batch(prompts, return_exceptions=True)
+        for output in outputs:  # langchain-core gives back even the reader's Ctrl-C as an output
+            if isinstance(output, BaseException) and not isinstance(output, Exception):
+                raise output
+        errors = [output for output in outputs if isinstance(output, Exception)]
+        self._answered += len(outputs) - len(errors)
+        if len(prompts) > 1 and len(errors) == len(prompts) and len({*map(repr, errors)}) == 1:
+            half = len(prompts) // 2
+            return self.outputs(prompts[:half]) + self.outputs(prompts[half:])
+        if len(prompts) == 1 and errors:
+            self._check_chain(errors[0])
+        return outputs
+
+    def _check_chain(self, error: Exception) -> None:
+        self._alike.append(repr(error))
+        if not self._answered and len(self._alike) >= _ALIKE and len({*self._alike}) == 1:
+            raise error
+
+
+@contextmanager
+def _explained_stop(answers: AnswerFile, total: int) -> Iterator[None]:
+    """Say, when somebody interrupts, what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            tr(
+                "Stopped: {done} of {total} prompts are done and kept in {file}. "
+                "Call answer_file again as before, and it goes on from there."
+            ).format(done=answers.rows, total=total, file=answers.path.name)
+        ) from error
+
+
+class _Bar:
+    """A progress bar, or nothing."""
+
+    def __init__(self, total: int, done: int, show: bool) -> None:
+        self._bar = progress_bar(total, tr("prompt")) if show else None
+        self.update(done)
+
+    def update(self, count: int) -> None:
+        if self._bar is not None:
+            self._bar.update(count)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

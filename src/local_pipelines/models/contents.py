@@ -1,0 +1,281 @@
+"""What a model's small files say: checked before a library reads them, explained when one fails.
+
+A model's folder is somebody else's work. Libraries obey what stands in it, down to paths of this
+machine, and answer what is broken with errors of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from local_pipelines.errors import LocalPipelinesError, ModelError
+from local_pipelines.models.checkpoint import SIZES, Weights, read_json
+from local_pipelines.models.download import damaged_file, is_damaged
+from local_pipelines.wording.grammar import fragment
+from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.checks import is_whole
+
+__all__ = ["cannot_be", "check_contents", "check_is_filled", "checked_loading"]
+
+# The files that some kind of tokenizer keeps its words in; transformers makes an empty one without.
+_WORDS = ("*token*", "*.model", "*.spm", "*.tiktoken", "merges.txt", "tekken.json", "vocab*")
+# transformers reads neither: many older models still name files of their authors' machines there.
+_UNREAD = {"added_tokens_file", "special_tokens_map_file", "tokenizer_config_file"}
+_PATHS = {"init_inputs", "merges", "vocab"}  # what a tokenizer also takes for a file if it is text
+_TOKENS = {
+    "begin_suppress_tokens",
+    "bos_token_id",
+    "eos_token_id",
+    "forced_bos_token_id",
+    "forced_eos_token_id",
+    "pad_token_id",
+    "suppress_tokens",
+}
+
+
+@contextmanager
+def checked_loading(
+    name: str, folder: Path, *, kind: type[ModelError] = ModelError
+) -> Iterator[None]:
+    """Load what lies in a folder, so that every fault in it ends in one sentence.
+
+    Args:
+        name: What to call the model.
+        folder: Where it lies.
+        kind: The error to raise; EngineError where another engine, or a new export, may do.
+
+    Raises:
+        ModelError: Its files say what cannot be, or a library cannot load them.
+    """
+    try:
+        check_contents(folder)
+    except ModelError as fault:
+        raise kind(fault.fact, fault.cause, fault.next_step) from fault
+    try:
+        yield
+    except LocalPipelinesError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+            raise  # which says nothing about the files
+        found = _explain_contents(name, folder, error)
+        raise kind(found.fact, found.cause, found.next_step) from error
+
+
+# --- before ------------------------------------------------------------------------------------
+
+
+def check_contents(folder: Path) -> None:
+    """Refuse what a model's small files must not say.
+
+    Raises:
+        ModelError: One is broken, names files outside the folder, or asks for what cannot be.
+    """
+    config = read_json(folder / "config.json")
+    _check_config(folder, config)
+    if not any(any(folder.glob(name)) for name in _WORDS):
+        raise _has_no_words(folder)
+    if (folder / "tokenizer.json").is_file():
+        _check_is_object(folder / "tokenizer.json")
+    if (folder / "tokenizer_config.json").is_file():
+        _check_tokenizer(folder, read_json(folder / "tokenizer_config.json"))
+    if (folder / "chat_template.jinja").is_file():
+        _check_is_text(folder / "chat_template.jinja")
+    if (folder / "generation_config.json").is_file():
+        _check_tokens(folder, config, read_json(folder / "generation_config.json"))
+
+
+def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    for part in (config, config.get("text_config") or {}):
+        if not isinstance(part, dict):
+            raise cannot_be(folder, "config.json", "text_config", part)
+        for name, most in SIZES.items():
+            if part.get(name) is not None and not is_whole(part[name], 1, most):
+                raise cannot_be(folder, "config.json", name, part[name])
+    if not isinstance(config.get("model_type", ""), str):
+        raise cannot_be(folder, "config.json", "model_type", config["model_type"])
+
+
+def _has_no_words(folder: Path) -> ModelError:
+    return ModelError(
+        tr("{folder} has no tokenizer.").format(folder=folder),
+        tr("None of its files holds the words of the model, such as tokenizer.json."),
+        tr("Add the tokenizer's files, or fetch the model again."),
+    )
+
+
+def _check_is_object(file: Path) -> None:
+    """See that a file which may be large begins and ends as an object of JSON does."""
+    with suppress(OSError):
+        with file.open("rb") as stream:
+            start = stream.read(64).strip()
+            stream.seek(-min(64, file.stat().st_size), 2)
+            end = stream.read().strip()
+        if start.startswith(b"{") and end.endswith(b"}"):
+            return
+    read_json(file)  # which says what it is instead
+
+
+def _check_is_text(file: Path) -> None:
+    try:
+        file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            tr("{file} cannot be read as text.").format(file=file),
+            tr("It was probably cut off, or damaged on its way."),
+            tr("Delete it and fetch the model again."),
+        ) from error
+
+
+def _check_tokenizer(folder: Path, config: Mapping[str, Any]) -> None:
+    for name, value in config.items():
+        if name in _PATHS or (name.endswith(("_file", "_files")) and name not in _UNREAD):
+            _check_no_path(folder, name, value)
+    template = config.get("chat_template")
+    named = isinstance(template, list) and all(
+        isinstance(each, dict) and {"name", "template"} <= each.keys() for each in template
+    )
+    if template is not None and not named and not isinstance(template, str | dict):
+        raise cannot_be(folder, "tokenizer_config.json", "chat_template", template)
+
+
+def _check_no_path(folder: Path, name: str, value: object) -> None:
+    """Refuse a file that is not the model's own: transformers would read it into the vocabulary.
+
+    It takes a bare name for a file in the working folder, such as `.env`.
+    """
+    for text in value if isinstance(value, list) else [value]:
+        if not isinstance(text, str):
+            continue
+        is_bare, own, here = not re.search(r"[/\\:]|^\.\.$", text), folder / text, Path(text)
+        if is_bare and own.is_file() and (not here.exists() or here.samefile(own)):
+            continue
+        raise ModelError(
+            tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.").format(
+                folder=folder, name=name, value=text[:100]
+            ),
+            tr("A model may name no files of this machine: they would be read into its words."),
+            tr("Take another model, or take that line out if you trust its owners."),
+        )
+
+
+def _check_tokens(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    vocabulary = (config.get("text_config") or config).get("vocab_size")
+    for name in sorted(_TOKENS & given.keys()):
+        _check_token_ids(folder, name, given[name], vocabulary)
+
+
+def _check_token_ids(folder: Path, name: str, value: object, vocabulary: int | None) -> None:
+    most = (vocabulary or 2**26) - 1
+    least = -1 if name == "pad_token_id" else 0  # old models write -1 for none
+    for token in value if isinstance(value, list) else [value]:
+        if token is not None and not is_whole(token, least, most):
+            raise cannot_be(folder, "generation_config.json", name, token)
+
+
+def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
+    """Make the error for what one of a model's files says."""
+    shown = type(value).__name__ if isinstance(value, int | list | dict) else repr(value)
+    with suppress(ValueError):  # Python writes no number of more than 4,300 digits
+        shown = repr(value)
+    return ModelError(
+        tr("{file} of {folder} says {name} = {value}, which cannot be.").format(
+            file=file, folder=folder, name=name, value=shown[:100]
+        ),
+        tr("It is damaged, or made to do harm."),
+        tr("Fetch the model again, or take another one."),
+    )
+
+
+def check_is_filled(name: str, model: Any, stored: Weights) -> None:
+    """See that a model of torch's got all its numbers from its files.
+
+    transformers fills what the files lack with random numbers, and says so in a log only.
+
+    Raises:
+        ModelError: Some are missing.
+    """
+    numbers = sum(each.numel() for each in model.parameters())  # what is shared counts once
+    by_design = getattr(model, "_keys_to_ignore_on_load_missing", None)
+    if stored.other_bytes or by_design or stored.floats >= numbers:
+        return
+    raise ModelError(
+        tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.").format(
+            name=name, missing=numbers - stored.floats, numbers=numbers
+        ),
+        tr("The model would compute with random numbers in their place."),
+        tr("Fetch the model again, or take another one."),
+    )
+
+
+# --- after -------------------------------------------------------------------------------------
+
+
+def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
+    """The sentence for a model that is here and does not load."""
+    if damaged := damaged_file(folder):
+        return is_damaged(name, damaged)
+    for file in sorted(folder.glob("*.json")):
+        try:
+            read_json(file)
+        except ModelError as broken:
+            return broken
+    if "trust_remote_code" in str(error):
+        return ModelError(
+            tr("{model_id} brings program code of its own, which is not run here.").format(
+                model_id=name
+            ),
+            tr("It would have all your rights on this machine."),
+            tr("Take another model, or read its code and load it with transformers yourself."),
+        )
+    if "ignore_mismatched_sizes" in str(error):
+        return ModelError(
+            tr("The weights of {name} have other sizes than its config.json says.").format(
+                name=name
+            ),
+            tr("The two files are probably of different models."),
+            tr("Fetch the model again, or take another one."),
+        )
+    return _wrong_type(name, folder, error) or ModelError(
+        tr("{name} cannot be loaded.").format(name=name),
+        tr("The library that loads it says: {error}.").format(error=fragment(_first_line(error))),
+        tr("Correct the options that you gave, fetch the model again, or take another one."),
+    )
+
+
+def _wrong_type(name: str, folder: Path, error: Exception) -> ModelError | None:
+    from transformers import CONFIG_MAPPING
+
+    kind = read_json(folder / "config.json").get("model_type")
+    step = tr("Take another model; `catalogue()` lists some.")
+    if not kind:
+        return ModelError(
+            tr("config.json of {name} does not say which type of model it is.").format(name=name),
+            tr("It lacks model_type, by which transformers finds the right code."),
+            step,
+        )
+    if kind not in CONFIG_MAPPING:
+        return ModelError(
+            tr("{name} is of the type {kind!r}, which the installed transformers lacks.").format(
+                name=name, kind=kind
+            ),
+            tr("The model is newer than this transformers, or its config.json is damaged."),
+            step,
+        )
+    if "Unrecognized configuration class" in str(error):
+        return ModelError(
+            tr("{name}, of the type {kind!r}, is no model that goes on with a text.").format(
+                name=name, kind=kind
+            ),
+            next_step=step,
+        )
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,335 @@
+"""Which model: the catalogue, the folder behind "pocket", and whether a model fits this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from html import escape
+
+from local_pipelines.errors import DeviceError, OfflineError, ParameterError
+from local_pipelines.models import checkpoint
+from local_pipelines.models.catalogue import CatalogueEntry, catalogue, is_pocket
+from local_pipelines.models.checkpoint import Shape, Weights
+from local_pipelines.models.download import download_space
+from local_pipelines.models.names import ModelName, did_you_mean, locate
+from local_pipelines.models.paths import ask_hub
+from local_pipelines.wording.columns import columns, pad
+from local_pipelines.wording.grammar import gigabytes, paragraph
+from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.checks import is_whole, whole_number
+from local_pipelines.workbench.devices import Device, select_device
+
+__all__ = [
+    "Fit",
+    "will_it_fit",
+]
+
+
+# --- will it fit? ------------------------------------------------------------------------------
+
+# Bytes a number takes. int8 and int4 leave a few layers wider, so the true size is a little larger.
+_WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
+_USUAL_CONTEXT = 2048  # tokens; more than any lesson's prompt and answer
+_SLACK = 0.8  # of the free memory; a system that is fuller than this slows down
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Fit:
+    """Whether a model fits: the verdict, and the figures it rests on (bytes; None if unknown).
+
+    It is true in a condition (`if will_it_fit(…):`) when the verdict is "fits" or "tight".
+    """
+
+    model_id: str
+    device: str
+    dtype: str
+    context: int
+    batch_size: int
+    verdict: str  # "fits", "tight", "does not fit", "unknown"
+    reason: str
+    cached: bool
+    download_bytes: int | None = None
+    weights_bytes: int | None = None
+    kv_cache_bytes: int | None = None
+    working_bytes: int | None = None
+    memory_needed: int | None = None
+    memory_free: int | None = None
+    disk_free: int | None = None
+    alternative: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.verdict in {"fits", "tight"}
+
+    def _rows(self) -> list[tuple[str, str]]:
+        download = (
+            tr("{size} (already here)") if self.cached else tr("{size} ({free} free on disk)")
+        ).format(size=gigabytes(self.download_bytes), free=gigabytes(self.disk_free))
+        return [
+            (tr("download"), download),
+            (
+                tr("weights"),
+                tr("{size} in {dtype}").format(
+                    size=gigabytes(self.weights_bytes), dtype=self.dtype
+                ),
+            ),
+            (
+                tr("KV cache"),
+                tr("{size} for {batch_size} × {context} tokens").format(
+                    size=gigabytes(self.kv_cache_bytes),
+                    batch_size=self.batch_size,
+                    context=self.context,
+                ),
+            ),
+            (tr("working memory"), gigabytes(self.working_bytes)),
+            (tr("needed"), gigabytes(self.memory_needed)),
+            (
+                tr("free"),
+                tr("{size} on {device}").format(
+                    size=gigabytes(self.memory_free), device=self.device
+                ),
+            ),
+        ]
+
+    def __repr__(self) -> str:
+        rows = self._rows()
+        width = max(columns(name) for name, _ in rows) + 1
+        return "\n".join([self.reason, *(f"  {pad(name, width)}{text}" for name, text in rows)])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self._rows()
+        )
+        return f"<p>{escape(self.reason)}</p><table><tbody>{rows}</tbody></table>"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an estimate rests on; None where it is unknown."""
+
+    model_id: str
+    cached: bool
+    download_bytes: int | None = None
+    weights: Weights | None = None
+    shape: Shape = field(default_factory=Shape)
+    hub_answers: bool = True
+
+
+def will_it_fit(
+    model_id: ModelName,
+    device: Device | str | int | None = None,
+    *,
+    dtype: str | None = None,
+    context: int | None = None,
+    batch_size: int = 1,
+) -> Fit:
+    """Estimate, before any download, whether a model fits memory and disk.
+
+    memory = weights + KV cache + working memory, with
+    weights = parameters × bytes per number,
+    KV cache = 2 (key and value) × layers × KV heads × head size × tokens × batch size × bytes,
+    working memory = 20 % of the weights.
+
+    The last is the rule of thumb that accelerate's model size estimator quotes from EleutherAI's
+    "Transformer Math 101". Python and its libraries are not counted: they are loaded already.
+
+    Args:
+        model_id: "pocket", a folder, or an id of the Hub.
+        device: A device, or what `select_device` takes; the best one if not given.
+        dtype: "float32", "bfloat16", "float16", "int8" or "int4"; the device's if not given.
+        context: Tokens of prompt and answer together; at most what the model can take, and 2048
+            if not given.
+        batch_size: Prompts answered at a time.
+
+    Returns:
+        The verdict with its figures; "unknown" if nothing here or on the Hub knows the model's.
+
+    Raises:
+        ModelError: There is no such model.
+        DeviceError: There is no such device.
+        ParameterError: `dtype`, `context` or `batch_size` cannot be.
+    """
+    whole_number("batch_size", batch_size)
+    whole_number("context", 1 if context is None else context)
+    width = None if dtype is None else str(dtype).removeprefix("torch.")
+    if width is not None and width not in _WIDTH:
+        raise ParameterError(
+            tr("{dtype!r} is no number format.").format(dtype=dtype),
+            next_step=tr("Write one of {names}.").format(names=", ".join(_WIDTH)),
+        )
+    facts = known_facts(model_id)
+    device = _measured(device)
+    return _judge(facts, device, width or device.dtype, context, batch_size, advise=True)
+
+
+def _measured(device: Device | str | int | None) -> Device:
+    """The device with its free memory, which `available_devices` leaves out."""
+    if not isinstance(device, Device):
+        return select_device("auto" if device is None else device)
+    if device.memory_free is None:
+        with suppress(DeviceError):  # a description of another machine's device
+            return replace(device, memory_free=select_device(device.name).memory_free)
+    return device
+
+
+def known_facts(model: ModelName) -> Facts:
+    """What is known about a model without downloading it.
+
+    Raises:
+        ModelError: There is no such model.
+    """
+    found = locate(model)
+    if found.place is not None:
+        name = found.name if found.is_pocket else found.hub_id or str(found.folder)
+        size = sum(file.stat().st_size for file in found.files)
+        return Facts(name, True, size, found.weights, found.shape)
+    if entry := catalogue().find(found.name):
+        return _facts_from_entry(entry)
+    return _facts_from_hub(found.name)
+
+
+def _facts_from_entry(entry: CatalogueEntry) -> Facts:
+    weights = None if entry.parameters is None else Weights(entry.parameters)
+    return Facts(entry.id, is_pocket(entry.id), entry.download_bytes, weights, entry.shape)
+
+
+def _facts_from_hub(model_id: str) -> Facts:
+    """The Hub knows sizes without a download, but not the shape of the KV cache."""
+    try:
+        info = ask_hub(model_id)
+    except OfflineError:
+        return Facts(model_id, cached=False, hub_answers=False)
+    counts = getattr(info and info.safetensors, "parameters", None) or {}
+    if info is None or not _are_sizes(counts.values()):
+        return Facts(model_id, cached=False)
+    floats = sum(count for kind, count in counts.items() if kind in checkpoint.FLOATS)
+    other = sum(
+        count * checkpoint.INTEGERS.get(kind, 1)
+        for kind, count in counts.items()
+        if kind not in checkpoint.FLOATS
+    )
+    sizes = [f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
+    total = sum(sizes) if _are_sizes(sizes) else None
+    return Facts(model_id, False, total or None, Weights(floats, other))
+
+
+def _are_sizes(values: Collection[object]) -> bool:
+    """Whether these can be counts of bytes or numbers; something else may answer as a Hub."""
+    return bool(values) and all(is_whole(value, 0, 2**60) for value in values)
+
+
+def _judge(
+    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int, *, advise: bool
+) -> Fit:
+    tokens = min(context or _USUAL_CONTEXT, facts.shape.context or context or _USUAL_CONTEXT)
+    figures = _memory(facts, dtype, tokens * batch_size)
+    disk_free = None if facts.cached else download_space()
+    verdict, reason = _verdict(facts, device, figures.get("memory_needed"), disk_free)
+    alternative = None
+    if advise and verdict in {"tight", "does not fit"}:
+        alternative = _smaller(facts, device, dtype, context, batch_size)
+        if alternative:
+            advice = tr('Try "{model_id}" instead.').format(model_id=alternative)
+            reason = paragraph(reason, advice)
+    return Fit(
+        model_id=facts.model_id,
+        device=device.name,
+        dtype=dtype,
+        context=tokens,
+        batch_size=batch_size,
+        verdict=verdict,
+        reason=reason,
+        cached=facts.cached,
+        download_bytes=facts.download_bytes,
+        memory_free=device.memory_free,
+        disk_free=disk_free,
+        alternative=alternative,
+        **figures,
+    )
+
+
+def _memory(facts: Facts, dtype: str, tokens: int) -> dict[str, int]:
+    """The figures of the formula in `will_it_fit`, as far as they are known."""
+    if facts.weights is None:
+        return {}
+    weights = round(facts.weights.floats * _WIDTH[dtype]) + facts.weights.other_bytes
+    figures = {"weights_bytes": weights, "working_bytes": weights // 5}
+    if (per_token := facts.shape.kv_values_per_token()) is not None:
+        # Quantised weights still compute, and remember, in 16 bits.
+        figures["kv_cache_bytes"] = per_token * tokens * max(2, int(_WIDTH[dtype]))
+    return {**figures, "memory_needed": sum(figures.values())}
+
+
+def _verdict(
+    facts: Facts, device: Device, needed: int | None, disk_free: int | None
+) -> tuple[str, str]:
+    name, free = facts.model_id, device.memory_free
+    if disk_free is not None and facts.download_bytes and facts.download_bytes > disk_free:
+        return "does not fit", tr(
+            "{name} does not fit on the disk: the download takes {size} and {free} are free."
+        ).format(name=name, size=gigabytes(facts.download_bytes), free=gigabytes(disk_free))
+    if needed is None:
+        return "unknown", _is_unknown(facts)
+    if free is None:
+        return "unknown", tr(
+            "{name} needs about {needed}; how much is free on {device} is unknown."
+        ).format(name=name, needed=gigabytes(needed), device=device.name)
+    verdict = "fits" if needed <= _SLACK * free else "tight" if needed <= free else "does not fit"
+    reason = _reasons(verdict, whole=facts.shape.kv_values_per_token() is not None)
+    return verdict, reason.format(
+        name=name, device=device.name, needed=gigabytes(needed), free=gigabytes(free)
+    )
+
+
+def _is_unknown(facts: Facts) -> str:
+    if facts.hub_answers:
+        return tr(
+            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
+            " catalogue, and the Hub gives no figures."
+        ).format(name=facts.model_id)
+    whether = tr(
+        "Whether there is a model {name}, and how much memory it takes, is unknown here: it is not"
+        " in the cache, not in the catalogue, and the Hub cannot be asked."
+    )
+    return paragraph(whether.format(name=facts.model_id), did_you_mean(facts.model_id))
+
+
+def _reasons(verdict: str, *, whole: bool) -> str:
+    """The sentence for a verdict; without the KV cache where its size is not known."""
+    if whole:
+        return {
+            "fits": tr("{name} fits on {device}: it needs about {needed} and {free} are free."),
+            "tight": tr(
+                "{name} fits tightly on {device}: it needs about {needed} and {free} are free."
+            ),
+        }.get(verdict) or tr(
+            "{name} does not fit on {device}: it needs about {needed} and {free} are free."
+        )
+    return {
+        "fits": tr(
+            "{name} fits on {device}: it needs about {needed} without its KV cache and {free} are"
+            " free."
+        ),
+        "tight": tr(
+            "{name} fits tightly on {device}: it needs about {needed} without its KV cache and"
+            " {free} are free."
+        ),
+    }.get(verdict) or tr(
+        "{name} does not fit on {device}: it needs about {needed} without its KV cache and {free}"
+        " are free."
+    )
+
+
+def _smaller(
+    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int
+) -> str | None:
+    """The best smaller model of the catalogue that fits and asks for no account."""
+    size = facts.weights.floats if facts.weights else 0
+    smaller = [e for e in catalogue() if e.parameters and e.parameters < size and not e.gated]
+    for entry in sorted(smaller, key=lambda e: (e.has_chat_template, e.parameters), reverse=True):
+        other = _facts_from_entry(entry)
+        fit = _judge(other, device, dtype, context, batch_size, advise=False)
+        if fit.verdict == "fits":
+            return entry.id
+    return None

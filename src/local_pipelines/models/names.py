@@ -1,0 +1,279 @@
+"""Which model is meant: what a learner writes becomes one value, once, and that is handed on."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from local_pipelines.errors import ModelError
+from local_pipelines.models import checkpoint
+from local_pipelines.models.access import no_such_revision
+from local_pipelines.models.catalogue import catalogue, is_pocket, pocket_folder
+from local_pipelines.models.checkpoint import Shape, Tensor, Weights
+from local_pipelines.wording.grammar import nearest
+from local_pipelines.wording.messages import mark, tr
+
+__all__ = [
+    "LIST_STEP",
+    "Model",
+    "ModelName",
+    "cached_folder",
+    "cached_model",
+    "did_you_mean",
+    "is_hub_id",
+    "locate",
+]
+
+# The few old ids without an owner that generate text; the Hub still redirects them.
+_OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
+_NO_REVISION = re.compile(r"^[/.-]|\.\.|[\s\\:?*~^\[\x00-\x1f\x7f]")  # as in git
+LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder with a model in it.")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model whose name is understood: a checked folder, or a well-formed id of the Hub.
+
+    What is read from its files is read when first needed, and once.
+
+    Args:
+        name: As it was asked for.
+        folder: Where it lies; None for a model of the Hub that was not fetched in this call.
+        hub_id: Its id, if it is one of the Hub's.
+        is_pocket: It is the embedded model, asked for by its name.
+    """
+
+    name: str
+    folder: Path | None = None
+    hub_id: str | None = None
+    is_pocket: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def title(self) -> str:
+        """The name for sentences and file names, without the path of a folder."""
+        if self.hub_id or self.is_pocket or self.folder is None:
+            return self.name
+        return self.folder.name
+
+    @cached_property
+    def place(self) -> Path | None:
+        """The folder it lies in, that of the cache included; None if it is not here whole."""
+        if self.folder is not None or self.hub_id is None:
+            return self.folder
+        return cached_model(self.hub_id)
+
+    @cached_property
+    def files(self) -> list[Path]:
+        """The weight files that are here; none of a model that is to be downloaded."""
+        return [] if self.place is None else checkpoint.weight_files(self.place)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """What the headers of the weight files announce."""
+        return checkpoint.read_tensors(self.files)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """How much there is to load."""
+        return checkpoint.weigh(self.files, self.tensors)
+
+    @property
+    def shape(self) -> Shape:
+        """The measures that decide the size of its KV cache, as far as it is here."""
+        return Shape() if self.place is None else checkpoint.read_shape(self.place)
+
+    @cached_property
+    def formats(self) -> frozenset[str]:
+        """In which formats its weights are here: "safetensors", "openvino", "gguf", "pickle"."""
+        return frozenset() if self.place is None else checkpoint.formats_in(self.place)
+
+    def fetched(self, folder: Path) -> Model:
+        """The same model, now that it lies in a folder."""
+        return self if folder == self.folder else replace(self, folder=folder)
+
+
+ModelName: TypeAlias = str | os.PathLike[str] | Model
+"""What a function that wants a model takes."""
+
+
+def locate(model: ModelName) -> Model:
+    """Understand a model's name.
+
+    Args:
+        model: "pocket", a folder with a model in it, an id of the Hub, or what this function
+            returned before, which is returned as it is.
+
+    Raises:
+        ModelError: It cannot be a model's name, or the folder holds no whole model.
+    """
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, os.PathLike):
+        return _in_folder(os.fspath(model))
+    if not isinstance(model, str) or not model.strip():
+        raise ModelError(
+            tr("{model!r} names no model.").format(model=model),
+            next_step=tr('Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.'),
+        )
+    return _from_text(model.strip())
+
+
+def _from_text(name: str) -> Model:
+    if is_pocket(name):
+        return _embedded(name)
+    if "://" in name:
+        raise _is_address(name)
+    if _looks_like_path(name) or _exists(Path(name)):
+        return _in_folder(name)
+    if is_hub_id(name):
+        return Model(name, hub_id=name)
+    raise ModelError(
+        tr(
+            "{model!r} is no model: there is no folder of that name here, and an id of the Hub"
+            " has the form owner/name."
+        ).format(model=name),
+        did_you_mean(name),
+        tr(LIST_STEP),
+    )
+
+
+def _embedded(name: str) -> Model:
+    model = Model(name, pocket_folder().resolve(), is_pocket=True)
+    try:
+        _ = model.weights
+    except ModelError as error:
+        raise ModelError(
+            tr("The embedded model is not whole in this installation."),
+            error.fact,
+            tr("Install the package again with pip, or name another model."),
+        ) from error
+    return model
+
+
+def _in_folder(name: str) -> Model:
+    try:
+        folder = Path(name).expanduser()
+        _check_is_folder(folder)
+        checkpoint.weight_files(folder)  # its error names the folder as it was written
+        model = Model(name, folder.resolve())
+        _ = model.weights
+    except ModelError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:  # no right, no such ~user, an odd name
+        raise ModelError(
+            tr("The folder {folder} cannot be read.").format(folder=name),
+            f"{error}.",
+            tr("Correct the path, or give yourself the right to read it."),
+        ) from error
+    return model
+
+
+def _check_is_folder(folder: Path) -> None:
+    if not folder.exists():
+        raise ModelError(
+            tr("The folder {folder} was not found.").format(folder=folder),
+            tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
+            if not folder.is_absolute()
+            else "",
+            tr("Correct the path, or write an id of the Hub as owner/name."),
+        )
+    if not folder.is_dir():
+        raise ModelError(
+            tr("{folder} is a file, not a folder.").format(folder=folder),
+            tr("A model is a folder with config.json, weights and tokenizer files side by side."),
+            tr("Write the folder it lies in: {parent!r}.").format(parent=str(folder.parent)),
+        )
+
+
+def _is_address(model: str) -> ModelError:
+    parts = [part for part in urlsplit(model).path.split("/") if part][:2]
+    step = tr(LIST_STEP)
+    if len(parts) == 2:
+        step = tr('Write MODEL_ID = "{model_id}".').format(model_id="/".join(parts))
+    return ModelError(
+        tr("{model!r} is an address, not a model's id.").format(model=model), next_step=step
+    )
+
+
+def _looks_like_path(model: str) -> bool:
+    return (
+        model[0] in "./~"
+        or "\\" in model
+        or model.count("/") > 1
+        or model.endswith("/")
+        or re.match(r"[A-Za-z]:", model) is not None
+    )
+
+
+def _exists(path: Path) -> bool:
+    with suppress(OSError, ValueError):  # far too long a name, or characters no file may have
+        return path.exists()
+    return False
+
+
+def is_hub_id(model: str) -> bool:
+    """The rule of `huggingface_hub.utils.validate_repo_id`, without importing it."""
+    return model in _OLD_IDS or (
+        re.fullmatch(r"\w[\w.-]*/\w([\w.-]{0,94}\w)?", model, re.ASCII) is not None
+        and "--" not in model
+        and ".." not in model
+        and not model.endswith(".git")
+    )
+
+
+def did_you_mean(model: str) -> str:
+    """A sentence with the nearest id of the catalogue; empty if none is near."""
+    near = _nearest_id(model)
+    if not near or near == model:
+        return ""
+    return tr('Did you mean "{near}"?').format(near=near)
+
+
+def _nearest_id(model: str) -> str | None:
+    names: dict[str, str] = {}
+    for entry in catalogue():
+        names[entry.id.lower()] = entry.id
+        names[entry.id.split("/")[-1].lower()] = entry.id
+    wanted = model.lower().replace(" ", "-")
+    for text in (wanted, wanted.split("/")[-1]):
+        if near := nearest(text, names):
+            return names[near]
+    return None
+
+
+# --- the cache ---------------------------------------------------------------------------------
+
+
+def cached_model(hub_id: str, revision: str | None = None) -> Path | None:
+    """Where the cache has a model that was downloaded whole.
+
+    Raises:
+        ModelError: The revision cannot be one.
+    """
+    if revision and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
+        raise no_such_revision(hub_id)  # it becomes a file's name in the cache
+    folder = cached_folder(hub_id, revision)
+    if folder is None or not any((folder / name).is_file() for name in _TOKENIZER):
+        return None
+    with suppress(ModelError):
+        checkpoint.weight_files(folder)
+        return folder
+    return None
+
+
+def cached_folder(hub_id: str, revision: str | None = None) -> Path | None:
+    """Where the cache has the newest known version of a model, whole or in part."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(hub_id, "config.json", revision=revision)
+    return Path(config).parent if isinstance(config, str) else None

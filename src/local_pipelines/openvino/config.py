@@ -1,0 +1,197 @@
+"""OpenVINO's options: three presets, and a check that names what a device understands."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
+from local_pipelines.wording.grammar import nearest
+from local_pipelines.wording.messages import tr
+
+__all__ = [
+    "OV_CONFIGS",
+    "check_genai_device",
+    "check_ov_config",
+    "exact_config",
+    "last_line",
+    "ov_config",
+]
+
+OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
+    {
+        # One prompt at a time, all cores on it. An empty CACHE_DIR writes no compiled model.
+        "latency": MappingProxyType(
+            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "CACHE_DIR": ""}
+        ),
+        # Several requests side by side, the cores shared out between them.
+        "throughput": MappingProxyType(
+            {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO", "CACHE_DIR": ""}
+        ),
+    }
+)
+"""The presets that `ov_config` copies."""
+
+_FOLDERS = ("CACHE_DIR", "WEIGHTS_PATH")  # not tried out: OpenVINO would make and read them
+# Options of OpenVINO's core, which no device lists; the device still has the last word on others.
+_CORE = ("CACHE_DIR", "CACHE_MODE", "ENABLE_MMAP")
+_COMPOUND = ("AUTO", "MULTI", "HETERO", "BATCH")  # devices made of others
+
+
+def ov_config(preset: str = "latency", **changes: object) -> dict[str, str]:
+    """Give a preset as the dictionary that `ov_config=…` takes, with your changes.
+
+    Args:
+        preset: "latency" (one prompt, soonest answer) or "throughput" (many at a time).
+        changes: Options by their names in OpenVINO, such as `CACHE_DIR="model_cache"`.
+
+    Returns:
+        A new dictionary of texts.
+
+    Raises:
+        ParameterError: There is no such preset.
+    """
+    if preset not in OV_CONFIGS:
+        near = nearest(str(preset).lower(), OV_CONFIGS) or "latency"
+        raise ParameterError(
+            tr("{preset!r} is none of the presets {names}.").format(
+                preset=preset, names=", ".join(map(repr, OV_CONFIGS))
+            ),
+            next_step=tr('Write ov_config("{near}").').format(near=near),
+        )
+    return {**OV_CONFIGS[preset], **{name: str(value) for name, value in changes.items()}}
+
+
+def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
+    """Check options before a model is loaded: the device itself is asked, with a one-step model.
+
+    Args:
+        config: What `ov_config=…` shall be given.
+        device: As OpenVINO calls it: "CPU", "GPU", "GPU.1", "NPU", "AUTO".
+
+    Raises:
+        ParameterError: The device knows no such option, or not that value for it.
+        DeviceError: OpenVINO sees no such device here.
+        MissingPackageError: OpenVINO is not installed.
+    """
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingPackageError(
+            tr("OpenVINO is not installed."),
+            next_step=tr('Run `install_packages("openvino")` and then this cell again.'),
+        ) from error
+    if not isinstance(config, Mapping):
+        raise ParameterError(
+            tr("ov_config = {config!r} is no dictionary.").format(config=config),
+            next_step=tr('Write ov_config("latency") or {"PERFORMANCE_HINT": "LATENCY"}.'),
+        )
+    core = openvino.Core()
+    _check_device(core, device)
+    known = core.get_property(device.partition(":")[0], "SUPPORTED_PROPERTIES")
+    probe = _probe(openvino)
+    for name, value in config.items():
+        _check_option(core, probe, device, known, name, value)
+
+
+def check_genai_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
+    """Find out before a model is loaded that OpenVINO GenAI cannot use a device or its options."""
+    if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
+        check_ov_config({} if ov_config is None else ov_config, device)
+    if device.partition(".")[0] not in {"CPU", "GPU"}:
+        raise DeviceError(
+            tr("GenAIPipeline does not run on {device}.").format(device=device),
+            tr("Continuous batching is for CPU and GPU."),
+            tr('Write device="CPU", or use openvino_genai.LLMPipeline itself.'),
+        )
+
+
+def _check_option(
+    core: Any, probe: Any, device: str, known: Mapping[str, str], name: str, value: Any
+) -> None:
+    if known.get(name) == "RO":
+        raise ParameterError(
+            tr("{name} can be read on {device} and not be set.").format(name=name, device=device),
+            next_step=tr('Read it with openvino.Core().get_property("{device}", "{name}").').format(
+                device=device, name=name
+            ),
+        )
+    # OpenVINO takes "1x" for 1 without a word.
+    if name == "NUM_STREAMS" and not re.fullmatch(r"[1-9]\d*|AUTO|NUMA", str(value)):
+        raise ParameterError(
+            tr("NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.").format(
+                value=value
+            ),
+            next_step=tr('Write "NUM_STREAMS": "1".'),
+        )
+    if name in _FOLDERS:
+        return
+    try:
+        core.compile_model(probe, device, {name: value})
+    except Exception as error:
+        said = last_line(error)
+        if "unsupported property" in said.lower() or not isinstance(name, str):
+            raise _unknown(name, device, [*known, *_CORE]) from error
+        raise ParameterError(
+            tr("{device} does not take {value!r} for {name}.").format(
+                device=device, value=value, name=name
+            ),
+            said,
+            tr("Correct the value, or take {name} away.").format(name=name),
+        ) from error
+
+
+def _unknown(name: object, device: str, known: list[str]) -> ParameterError:
+    near = nearest(str(name).upper(), known)
+    return ParameterError(
+        tr("{name!r} is no option of OpenVINO on {device}.").format(name=name, device=device),
+        tr('Did you mean "{near}"?').format(near=near) if near else "",
+        tr('Write "{near}".').format(near=near)
+        if near
+        else tr(
+            'List what there is with openvino.Core().get_property("{device}",'
+            ' "SUPPORTED_PROPERTIES").'
+        ).format(device=device),
+    )
+
+
+def _check_device(core: Any, device: str) -> None:
+    here = list(core.available_devices)
+    usable = {*here, *(name.partition(".")[0] for name in here), *_COMPOUND}
+    for part in re.split("[:,]", str(device)):
+        if part.strip().removeprefix("-") not in usable:
+            raise DeviceError(
+                tr("OpenVINO sees no device {part!r} here.").format(part=part),
+                tr("It sees {names}; a GPU or NPU needs its driver.").format(names=", ".join(here)),
+                tr('Write device="{here}".').format(here=here[0]),
+            )
+
+
+def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with which weights that nobody has rounded are computed in 32 bits.
+
+    Left to itself, OpenVINO computes in bfloat16 where the processor can, and an export in full
+    width says that it wants 16-bit keys and values. Then answers differ from those of torch. Those
+    of int8 and int4 weights do anyway: they get the speed.
+    """
+    config = dict(ov_config)
+    chosen = {"INFERENCE_PRECISION_HINT", "EXECUTION_MODE_HINT"} & config.keys()
+    if device != "CPU" or weight_format in {"int8", "int4"} or chosen:
+        return config
+    return {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"} | config
+
+
+def last_line(error: Exception) -> str:
+    """What OpenVINO says behind the place in its source code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removesuffix(".") + "." if lines else type(error).__name__ + "."
+
+
+def _probe(openvino: Any) -> Any:
+    """The smallest model there is: one number, passed on."""
+    from openvino import opset13
+
+    number = opset13.parameter([1], openvino.Type.f32)
+    return openvino.Model([opset13.relu(number)], [number], "probe")

@@ -1,0 +1,304 @@
+"""What lies in the folder of an OpenVINO model, and which model and format it was made from.
+
+IR, "intermediate representation", is OpenVINO's file format: `openvino_model.xml` describes the
+computation, `openvino_model.bin` holds the weights. Beside them lies a small file of ours that
+says what the export was made from; folders that `optimum-cli` wrote have none and are read, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from local_pipelines.errors import ExportError
+from local_pipelines.openvino.file_sums import changed_file, json_object
+from local_pipelines.openvino.manifest import (
+    MANIFEST,
+    TOOLS,
+    Manifest,
+    read_manifest,
+    tool_versions,
+)
+from local_pipelines.wording.columns import align
+from local_pipelines.wording.grammar import gigabytes
+from local_pipelines.wording.messages import tr
+
+__all__ = ["Export", "read_export"]
+
+_MODEL = ("openvino_model.xml", "openvino_model.bin")
+_TOKENIZER = tuple(
+    f"openvino_{name}.{end}" for name in ("tokenizer", "detokenizer") for end in ("xml", "bin")
+)
+# OpenVINO still reads version 10, of 2020; every release since 2022 writes 11.
+_READABLE_IR = {"10", "11"}
+_NUMBER = re.compile(r"-?\d{1,9}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Export:
+    """An OpenVINO model on disk.
+
+    Args:
+        folder: Where it lies.
+        weight_format: "fp32", "fp16", "bf16", "int8" or "int4".
+        group_size: int4 only: how many weights share a scale, -1 for a whole row; None if unknown.
+        size: Bytes of all its files.
+        weights: Bytes of `openvino_model.bin`.
+        model: What it was made from: "pocket", an id of the Hub, a folder's name; empty if unknown.
+        revision: The commit on the Hub; empty if unknown.
+        versions: The tools that made it, such as `{"openvino": "2026.4.1"}`.
+        has_tokenizer: The converted tokenizer is there, which OpenVINO GenAI needs.
+        has_chat_template: The tokenizer formats conversations.
+    """
+
+    folder: Path
+    weight_format: str
+    group_size: int | None = None
+    size: int
+    weights: int
+    model: str = ""
+    revision: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    has_tokenizer: bool = True
+    has_chat_template: bool = False
+
+    def _rows(self) -> list[tuple[str, str]]:
+        precision = self.weight_format
+        if self.weight_format == "int4" and self.group_size is not None:
+            precision += f", {_groups(self.group_size)}"
+        made_with = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return [
+            (tr("model"), self._model_line()),
+            (tr("weights"), f"{precision}, {gigabytes(self.weights)}"),
+            (tr("on disk"), gigabytes(self.size)),
+            (tr("tokenizer"), self._tokenizer_line()),
+            (tr("made with"), made_with or tr("unknown versions")),
+        ]
+
+    def _model_line(self) -> str:
+        if not self.revision:
+            return self.model
+        return tr("{model} at {revision}").format(model=self.model, revision=self.revision[:7])
+
+    def _tokenizer_line(self) -> str:
+        if self.has_tokenizer:
+            return (
+                tr("converted, with chat template")
+                if self.has_chat_template
+                else tr("converted, without chat template")
+            )
+        return (
+            tr("not converted: not for OpenVINO GenAI, with chat template")
+            if self.has_chat_template
+            else tr("not converted: not for OpenVINO GenAI, without chat template")
+        )
+
+    def __repr__(self) -> str:
+        rows = [(name, text) for name, text in self._rows() if text]
+        head = tr("OpenVINO model in {folder}").format(folder=self.folder.name)
+        return f"{head}\n{align(rows, indent=2)}"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+            for name, text in self._rows()
+            if text
+        )
+        code = f"<code>{escape(self.folder.name)}</code>"
+        head = escape(tr("OpenVINO model in {folder}")).format(folder=code)
+        return f"<p>{head}</p><table><tbody>{rows}</tbody></table>"
+
+
+def _groups(size: int) -> str:
+    return tr("one group a row") if size == -1 else tr("groups of {size}").format(size=size)
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def read_export(folder: str | os.PathLike[str]) -> Export:
+    """Look at an exported model without loading it.
+
+    Args:
+        folder: What `export_openvino` returned, or a folder that `optimum-cli` wrote.
+
+    Returns:
+        Its format, size and the versions that made it.
+
+    Raises:
+        ExportError: It is no export, a file is missing or cut off, or the installed OpenVINO
+            cannot read it.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise ExportError(
+            tr("There is no folder {folder}.").format(folder=folder),
+            tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
+            if not folder.is_absolute()
+            else "",
+            tr("Make it with export_openvino(model_id, folder), or correct the path."),
+        )
+    try:
+        return _read(folder)
+    except OSError as error:
+        if isinstance(error, ExportError):
+            raise
+        raise ExportError(
+            tr("{folder} cannot be read.").format(folder=folder),
+            f"{error.strerror or error}.",
+            tr("Copy it to a folder of yours, or export the model again."),
+        ) from error
+
+
+def _read(folder: Path) -> Export:
+    manifest = read_manifest(folder)
+    _check_files(folder, manifest)
+    found = _from_xml(folder) if manifest is None else _from_manifest(manifest)
+    _check_readable(folder, found["versions"].get("openvino", ""))
+    return Export(
+        folder=folder,
+        size=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
+        weights=(folder / _MODEL[1]).stat().st_size,
+        has_tokenizer=all((folder / name).is_file() for name in _TOKENIZER),
+        has_chat_template=_has_chat_template(folder),
+        **found,
+    )
+
+
+def _check_files(folder: Path, manifest: Manifest | None) -> None:
+    files = {} if manifest is None else manifest.files
+    for name in (*_MODEL, "config.json", *files):
+        if not (folder / name).is_file():
+            raise ExportError(
+                tr("{folder} lacks the file {name}.").format(folder=folder, name=name),
+                tr("It was probably copied or downloaded only in part.")
+                if (folder / _MODEL[0]).is_file() or manifest
+                else tr("A folder that OpenVINO loads holds openvino_model.xml."),
+                tr("Copy it again, or delete the folder and export the model again."),
+            )
+    if manifest is not None and (changed := changed_file(folder, files)) is not None:
+        cut = (folder / changed).stat().st_size != files[changed].size
+        raise _is_cut_off(folder / changed) if cut else _is_overwritten(folder / changed)
+
+
+def _is_cut_off(file: Path) -> ExportError:
+    return ExportError(
+        tr("{file} has not the size it had when it was exported.").format(file=file),
+        tr("It was probably copied only in part, or something has written over it."),
+        tr("Copy it again, or delete the folder and export the model again."),
+    )
+
+
+def _is_overwritten(file: Path) -> ExportError:
+    return ExportError(
+        tr("{file} does not hold what was exported.").format(file=file),
+        tr("It was damaged on its way, or something has written over it."),
+        tr(
+            "Export the model again; if you changed the file yourself, delete {manifest} beside it."
+        ).format(manifest=MANIFEST),
+    )
+
+
+def _from_manifest(found: Manifest) -> dict[str, Any]:
+    names = ("weight_format", "group_size", "model", "revision", "versions")
+    return {name: getattr(found, name) for name in names}
+
+
+def _from_xml(folder: Path) -> dict[str, Any]:
+    """Tell the format from the constants, and the rest from the notes at the file's end."""
+    text = (folder / _MODEL[0]).read_text(encoding="utf-8", errors="replace")
+    sizes: Counter[str] = Counter()
+    end = 0
+    constant = r'<data element_type="(\w+)" shape="[^"]*" offset="(\d{1,18})" size="(\d{1,18})"'
+    for kind, offset, size in re.findall(constant, text):
+        sizes[kind] += int(size)
+        end = max(end, int(offset) + int(size))
+    if end > (folder / _MODEL[1]).stat().st_size:
+        raise _is_cut_off(folder / _MODEL[1])
+    notes = text[text.rfind("<rt_info>") :]
+    group = _note(notes, "group_size")
+    weight_format = _format(sizes)
+    return {
+        "weight_format": weight_format,
+        "group_size": int(group) if weight_format == "int4" and _NUMBER.fullmatch(group) else None,
+        "versions": dict(_noted_versions(notes)),
+    }
+
+
+def _format(sizes: Counter[str]) -> str:
+    if sizes["u4"] or sizes["i4"]:
+        return "int4"
+    if sizes["u8"] + sizes["i8"] > sizes.total() / 2:
+        return "int8"
+    widest = max(("f32", "f16", "bf16"), key=sizes.__getitem__)
+    return {"f32": "fp32", "f16": "fp16"}.get(widest, widest)
+
+
+def _noted_versions(notes: str) -> Iterator[tuple[str, str]]:
+    for name in TOOLS:
+        noted = {"openvino": "Runtime", "torch": "pytorch"}.get(name, name.replace("-", "_"))
+        if value := _note(notes, f"{noted}_version"):
+            yield name, value.split("-")[0]
+
+
+def _note(notes: str, name: str) -> str:
+    match = re.search(rf'<{name} value="([^"]*)"', notes)
+    return match[1] if match else ""
+
+
+def _check_readable(folder: Path, made_with: str) -> None:
+    with (folder / _MODEL[0]).open(encoding="utf-8", errors="replace") as stream:
+        head = stream.read(2000)
+    if not (match := re.search(r'<net [^>]*\bversion="(\d+)"', head)):
+        raise ExportError(
+            tr("{file} does not describe a model.").format(file=folder / _MODEL[0]),
+            tr("It is damaged, or was made by something else."),
+            tr("Delete the folder and export the model again."),
+        )
+    if match[1] not in _READABLE_IR:
+        raise ExportError(
+            tr(
+                "The model in {folder} is in version {version} of OpenVINO's file format, which"
+                " OpenVINO no longer reads."
+            ).format(folder=folder, version=match[1])
+            if int(match[1]) < 10
+            else tr(
+                "The model in {folder} is in version {version} of OpenVINO's file format,"
+                " which is newer than this course."
+            ).format(folder=folder, version=match[1]),
+            next_step=tr("Delete the folder and export the model again."),
+        )
+    here = tool_versions(["openvino"]).get("openvino", "")
+    if _is_newer(made_with, here):
+        raise ExportError(
+            tr(
+                "The model in {folder} was made by OpenVINO {made_with}, and {here} is installed."
+            ).format(folder=folder, made_with=made_with, here=here),
+            tr("An older OpenVINO may not know what a newer one writes."),
+            tr(
+                'Run `install_packages("openvino")` with a newer course, or delete the folder and'
+                " export the model again."
+            ),
+        )
+
+
+def _is_newer(made_with: str, here: str) -> bool:
+    """Compare year and release; a patch, the third number, changes no format."""
+    with suppress(InvalidVersion):
+        return Version(made_with).release[:2] > Version(here).release[:2]
+    return False  # one of them is unknown
+
+
+def _has_chat_template(folder: Path) -> bool:
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    return bool(json_object(folder / "tokenizer_config.json").get("chat_template"))

@@ -1,0 +1,160 @@
+"""The small file in an export that says what it was made from, and what it consists of."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from local_pipelines.models import checkpoint
+from local_pipelines.openvino.file_sums import FileSum, changed_file, json_object, known_sums
+from local_pipelines.workbench.machine import sha256_of
+
+__all__ = [
+    "MANIFEST",
+    "TOOLS",
+    "Manifest",
+    "is_same_source",
+    "read_manifest",
+    "tool_versions",
+    "write_manifest",
+]
+
+MANIFEST = "local_pipelines_export.json"
+TOOLS = ("openvino", "openvino-tokenizers", "optimum-intel", "nncf", "transformers", "torch")
+_SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an export was made from, and its files.
+
+    Args:
+        model: "pocket", an id of the Hub, or a folder's name.
+        revision: The commit on the Hub, which says it all; empty if there is none.
+        source_files: The model's files; none if there is a commit.
+        weight_format: "fp32", "int8" or "int4".
+        group_size: int4 only.
+        group_size_chosen: Nobody asked for that group size.
+        versions: The tools that made it.
+        files: The export's own files.
+    """
+
+    model: str
+    revision: str
+    source_files: dict[str, FileSum]
+    weight_format: str
+    group_size: int | None
+    group_size_chosen: bool
+    versions: dict[str, str]
+    files: dict[str, FileSum]
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """What an export says about itself; None if it says nothing that can be understood."""
+    found = json_object(folder / MANIFEST)
+    source, sums = _table(found.get("source")), _table(found.get("sums"))
+    sizes, versions = _table(found.get("files")), _table(found.get("versions"))
+    texts = (found.get("weight_format"), source.get("model"), *versions.values())
+    understood = found.get("manifest") == 1 and isinstance(found.get("files"), dict)
+    if not understood or not all(isinstance(text, str) for text in texts):
+        return None
+    group_size = found.get("group_size")
+    try:
+        return Manifest(
+            model=source["model"],
+            revision=str(source.get("revision", "")),
+            source_files={
+                name: _file_sum(name, file["size"], file.get("sha256", ""))
+                for name, file in _table(source.get("files")).items()
+            },
+            weight_format=found["weight_format"],
+            group_size=None if group_size is None else int(group_size),
+            group_size_chosen=bool(found.get("group_size_chosen", True)),
+            versions=versions,
+            files={n: _file_sum(n, size, sums.get(n, "")) for n, size in sizes.items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _table(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _file_sum(name: str, size: object, sha256: object) -> FileSum:
+    """Take what is written there, unless it cannot be, or names a file outside the folder."""
+    inside = not set(name.split("/")) & {"", ".", ".."} and not set(name) & set("\\:\0")
+    if not inside or type(size) is not int or not isinstance(sha256, str):
+        raise ValueError(name)
+    return FileSum(size, sha256)
+
+
+def write_manifest(
+    folder: Path,
+    source: Path,
+    *,
+    model: str,
+    revision: str,
+    weight_format: str,
+    group_size: int | None,
+    group_size_chosen: bool,
+) -> None:
+    """Write down what an export was made from; the last thing before it is given its name.
+
+    Args:
+        folder: The export.
+        source: Where the model's files lie.
+        model: "pocket", an id of the Hub, or a folder's name.
+        revision: The commit on the Hub, which says it all; without one the files are hashed.
+        weight_format: "fp32", "int8" or "int4".
+        group_size: int4 only.
+        group_size_chosen: Nobody asked for that group size.
+    """
+    made_from: dict[str, Any] = {"model": model}
+    if revision:
+        made_from["revision"] = revision
+    else:
+        sums = known_sums(source, _source_files(source))
+        made_from["files"] = {name: asdict(file) for name, file in sums.items()}
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    manifest = {
+        "manifest": 1,
+        "source": made_from,
+        "weight_format": weight_format,
+        "group_size": group_size,
+        "group_size_chosen": group_size_chosen,
+        "versions": tool_versions(),
+        "files": {name: file.stat().st_size for name, file in names.items()},
+        "sums": {name: sha256_of(file) for name, file in names.items()},
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+def tool_versions(tools: Iterable[str] = TOOLS) -> dict[str, str]:
+    """The versions of what takes part in an export, as far as it is installed."""
+    versions = {}
+    for name in tools:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+def is_same_source(found: Manifest, source: Path) -> bool:
+    """Whether a folder holds the model's files that an export was made from."""
+    if _source_files(source) != set(found.source_files):
+        return False
+    return changed_file(source, found.source_files) is None
+
+
+def _source_files(folder: Path) -> set[str]:
+    """The files that decide what a model answers: weights, configuration and tokenizer."""
+    names = {file.name for file in folder.iterdir() if file.is_file()}
+    small = {name for name in names if _SMALL_FILE.fullmatch(name)}
+    return small | {file.name for file in checkpoint.weight_files(folder)}

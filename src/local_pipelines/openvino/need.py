@@ -1,0 +1,112 @@
+"""What an export needs, asked for before its minutes of work: packages, memory and disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from local_pipelines.errors import ExportError, MissingPackageError
+from local_pipelines.models import fit
+from local_pipelines.openvino.formats import BYTES_PER_WEIGHT
+from local_pipelines.openvino.job import ExportJob
+from local_pipelines.wording.grammar import gigabytes
+from local_pipelines.wording.messages import ntr, tr
+from local_pipelines.workbench.machine import disk_free, ram
+
+__all__ = ["ExportNeed", "check_need", "check_packages", "need_of"]
+
+_PACKAGES = ("openvino", "optimum-intel", "nncf", "openvino-tokenizers")
+
+
+def check_packages() -> None:
+    """Raise MissingPackageError unless all that takes part in an export is installed."""
+    from local_pipelines.workbench.packages import installed_versions
+
+    missing = [name for name, version in installed_versions(_PACKAGES).items() if version is None]
+    if missing:
+        raise MissingPackageError(
+            ntr(
+                "An export needs {names}, which is not installed.",
+                "An export needs {names}, which are not installed.",
+                len(missing),
+            ).format(names=", ".join(missing)),
+            tr("OpenVINO is an extra of this course."),
+            tr('Run `install_packages("openvino")` and then this cell again.'),
+        )
+
+
+@dataclass(frozen=True)
+class ExportNeed:
+    """Bytes that an export takes for a while (memory, disk) and for good (kept)."""
+
+    memory: int
+    disk: int
+    kept: int
+
+
+def need_of(job: ExportJob, weights: int, stored: int) -> ExportNeed:
+    """Estimate from the number of weights and the bytes of the files that hold them.
+
+    In memory: the weights as they are read, and once more on their way into the file. On disk:
+    int8 and int4 are made from a copy in full width, which is deleted at the end.
+    """
+    full = 4 * weights if job.weight_format == "fp32" else stored
+    kept = round(BYTES_PER_WEIGHT[job.weight_format] * weights)
+    small = 50_000_000  # tokenizer and description
+    return ExportNeed(
+        2 * full, small + (kept if job.weight_format == "fp32" else full + kept), kept
+    )
+
+
+def check_need(job: ExportJob, force: bool) -> None:
+    """Say with figures that an export cannot end well; with `force`, only for missing packages.
+
+    Raises:
+        MissingPackageError: A package is missing.
+        ExportError: Memory or disk are too small, or the model is none that can be exported.
+    """
+    check_packages()
+    facts = fit.known_facts(job.model)
+    if force or facts.weights is None:
+        return
+    if not facts.weights.floats:
+        raise ExportError(
+            tr(
+                "{name} cannot be exported: its weights are quantised or in OpenVINO's format."
+            ).format(name=job.name),
+            next_step=tr("Take the model that it was made from, or use it as it is."),
+        )
+    stored = facts.download_bytes or 2 * facts.weights.floats
+    need = need_of(job, facts.weights.floats, stored)
+    free = disk_free(job.target)
+    if free is not None and need.disk > free:
+        raise ExportError(
+            tr(
+                "Exporting {name} to {weight_format} needs about {needed} on the disk, and {free}"
+                " are free."
+            ).format(
+                name=job.name,
+                weight_format=job.weight_format,
+                needed=gigabytes(need.disk),
+                free=gigabytes(free),
+            ),
+            tr("Of that, {kept} stay.").format(kept=gigabytes(need.kept)),
+            tr("Free some space, write a folder on another disk, or take a smaller model."),
+        )
+    memory = ram()[1]
+    if need.memory > memory:
+        raise ExportError(
+            tr(
+                "Exporting {name} to {weight_format} needs about {needed} of memory, and {free} are"
+                " free."
+            ).format(
+                name=job.name,
+                weight_format=job.weight_format,
+                needed=gigabytes(need.memory),
+                free=gigabytes(memory),
+            ),
+            tr("The whole model is in memory while it is converted."),
+            tr(
+                "Close other programs and kernels, take a smaller model, or write force=True to"
+                " try."
+            ),
+        )

@@ -1,0 +1,1 @@
+"""What is clicked: pickers of models and devices, and a box to chat in."""

@@ -1,0 +1,476 @@
+"""The chat box: a conversation with a chain in a notebook, as a widget or as a transcript."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from local_pipelines.errors import ParameterError
+from local_pipelines.widgets import style as style_module
+from local_pipelines.widgets.conversation import Conversation, Turn
+from local_pipelines.wording.columns import columns, pad
+from local_pipelines.wording.messages import tr
+from local_pipelines.workbench import front_end
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+__all__ = [
+    "ChatBox",
+    "chat_box",
+]
+
+
+def _who(kind: str) -> str:
+    return tr("You") if kind == "you" else tr("Model")
+
+
+class ChatBox:
+    """A conversation with a chain, which shows itself as a chat box or as a transcript.
+
+    Args:
+        chain: Any Runnable, or a function.
+        greeting: What the box says first; the chain does not see it.
+
+    Attributes:
+        example: A question to show in the empty field.
+    """
+
+    def __init__(self, chain: Any, *, greeting: str | None = None) -> None:
+        self._conversation = Conversation(chain)
+        self._greeting = greeting or ""
+        self.example = ""
+        self._view: _View | None = None
+        self._record = front_end.Record()
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the chain is given the whole conversation, not the last question alone."""
+        return self._conversation.remembers
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """What has been said and answered so far, as LangChain's messages."""
+        return self._conversation.messages()
+
+    @property
+    def running(self) -> bool:
+        """Whether an answer is on its way."""
+        return self._conversation.running is not None
+
+    def ask(self, question: str) -> str:
+        """Ask from a cell, wait, and get the answer; the box shows it too.
+
+        Args:
+            question: A text.
+
+        Returns:
+            The answer.
+
+        Raises:
+            ParameterError: There is no question, or the last one is being answered.
+            Exception: What the chain raises.
+        """
+        turn = self._conversation.begin(question)
+        with _Follower(turn, self._show):
+            self._conversation.answer(turn)
+        return turn.answer
+
+    def send(self, question: str) -> None:
+        """Ask without waiting, as the button does; errors are shown in the box.
+
+        Args:
+            question: A text.
+
+        Raises:
+            ParameterError: There is no question, or the last one is being answered.
+        """
+        turn = self._conversation.begin(question)
+
+        def work() -> None:
+            # Whatever goes wrong is in the turn, and shown.
+            with _Follower(turn, self._show), suppress(Exception):
+                self._conversation.answer(turn)
+
+        # LangChain keeps its settings in the context. A daemon: a kernel that is shut down does
+        # not wait for an answer.
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(work,), daemon=True, name="chat_box").start()
+
+    def stop(self) -> None:
+        """End the running answer; what is there is kept."""
+        self._conversation.halt()
+        if self._view:
+            self._view.update()
+
+    def clear(self) -> None:
+        """Forget the conversation."""
+        self._conversation.clear()
+        if self._view:
+            self._view.rebuild()
+        self._record.update(self._table(), repr(self))
+
+    def _show(self, turn: Turn) -> None:
+        if self._view:
+            self._view.show(turn)
+        if turn.state != "running":
+            self._record.update(self._table(), repr(self))
+
+    # --- showing itself -------------------------------------------------------------------------
+
+    def _said(self) -> list[tuple[str, str]]:
+        you, model = _who("you"), _who("model")
+        said = [(model, self._greeting)] if self._greeting else []
+        for turn in self._conversation.turns:
+            said += [(you, turn.question)]
+            said += [(model, text) for text in (turn.answer.strip(), _remark(turn)) if text]
+        return said
+
+    def __repr__(self) -> str:
+        rows = self._said()
+        if not rows:
+            return tr("chat box: ask(…) asks a question; in a browser it is a box to type in")
+        heads = {who: tr("{who}:").format(who=who) for who in (_who("you"), _who("model"))}
+        width = max(map(columns, heads.values())) + 1
+        return "\n".join(
+            pad(heads[who], width) + text.replace("\n", "\n" + " " * width) for who, text in rows
+        )
+
+    def _table(self) -> str:
+        align = "text-align: start; vertical-align: top;"
+        rows = "".join(
+            f'<tr><th scope="row" style="{align}">{who}</th>'
+            f'<td dir="auto" style="{align} white-space: pre-wrap;">{escape(text)}</td></tr>'
+            for who, text in self._said()
+        )
+        return f"<table><tbody>{rows}</tbody></table>"
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        if not front_end.widgets_work():
+            table = {"text/html": self._table()} if self._said() else {}
+            return {"text/plain": repr(self), **table}
+        if self._view is None:
+            self._view = _View(
+                self, self._conversation, self._greeting, self.example, self._record.hiding
+            )
+        self._record.show(self._table(), repr(self))
+        return style_module.show(self._view.widget, repr(self))
+
+
+def _remark(turn: Turn) -> str:
+    """What is to be said about an answer besides its text."""
+    return {"failed": turn.error, "stopped": tr("(stopped)")}.get(turn.state, "")
+
+
+class _Follower:
+    """Shows an answer while it grows, in a thread of its own.
+
+    Showing each token would flood the browser; showing one only when the next is there would leave
+    the last one of a slow model unseen. So the answer is looked at a few times a second.
+    """
+
+    def __init__(self, turn: Turn, show: Callable[[Turn], None]) -> None:
+        self._turn, self._show = turn, show
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self._show(self._turn)
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._show(self._turn)
+
+    def _follow(self) -> None:
+        shown = ""
+        # Each time the whole answer is sent: the longer it is, the more rarely.
+        while not self._over.wait(0.05 + len(self._turn.answer) / 200_000):
+            if self._turn.answer != shown:
+                shown = self._turn.answer
+                self._show(self._turn)
+
+
+class _View:
+    """The widgets of one chat box."""
+
+    def __init__(
+        self, box: ChatBox, conversation: Conversation, greeting: str, example: str, rule: str
+    ) -> None:
+        import ipywidgets
+
+        self._box, self._conversation, self._greeting = box, conversation, greeting
+        self._lock = threading.RLock()
+        self._entry = _Entry(
+            tr("Ask something, such as: {example}").format(example=example) if example else "",
+            self._send,
+        )
+        self._turns = ipywidgets.VBox()
+        self._turns.add_class("lp-turns")
+        self._log = ipywidgets.Box([self._turns], tabbable=True)
+        self._log.add_class("lp-log")
+        self._status = ipywidgets.HTML()
+        self._status.add_class("lp-status")
+        self._buttons = {
+            "Send": _button(
+                tr("Send"), tr("Send the question (Enter)"), self._entry.send, "primary"
+            ),
+            "Stop": _button(tr("Stop"), tr("Stop the answer"), self._stop),
+            "Clear": _button(tr("Clear"), tr("Forget the conversation"), self._clear),
+        }
+        row = ipywidgets.HBox([self._entry.widget, *self._buttons.values()])
+        row.add_class("lp-row")
+        self.widget = style_module.styled("lp-chat", _CSS + rule, [self._log, self._status, row])
+        self._pages: dict[Turn, Any] = {}
+        self.rebuild()
+
+    # --- what a person does ---------------------------------------------------------------------
+
+    def _send(self, question: str) -> None:
+        with self._lock:
+            if not question.strip() or self._box.running:
+                return
+            self._entry.empty()
+            self._box.send(question)
+
+    def _stop(self) -> None:
+        self._box.stop()
+        self._entry.focus()
+
+    def _clear(self) -> None:
+        self._box.clear()
+        self._entry.focus()
+
+    # --- what they see --------------------------------------------------------------------------
+
+    def rebuild(self) -> None:
+        """Show the whole conversation anew."""
+        import ipywidgets
+
+        with self._lock:
+            self._pages = {}
+            greeting = [ipywidgets.HTML(_bubble("model", self._greeting))]
+            self._turns.children = greeting if self._greeting else []
+            for turn in list(self._conversation.turns):
+                self.show(turn)
+            self.update()
+
+    def show(self, turn: Turn) -> None:
+        """Show a turn as it is now; one that has been cleared away is not shown."""
+        import ipywidgets
+
+        with self._lock:
+            if turn not in self._conversation.turns:
+                return
+            text = _page(turn, self._conversation.turns.index(turn) + 1)
+            if turn in self._pages:
+                self._pages[turn].value = text
+            else:
+                self._pages[turn] = ipywidgets.HTML(text)
+                self._turns.children = (*self._turns.children, self._pages[turn])
+            self.update()
+
+    def update(self) -> None:
+        """Bring status line and buttons up to date."""
+        with self._lock:
+            turns = self._conversation.turns
+            turn = self._conversation.running
+            self._status.value = _status(turn or (turns[-1] if turns else None))
+            was_running = self._buttons["Send"].disabled
+            self._buttons["Send"].disabled = turn is not None
+            stoppable = turn is not None and not turn.halt.is_set()
+            self._buttons["Stop"].disabled = not stoppable
+            self._buttons["Stop"].button_style = "warning" if stoppable else ""
+            self._buttons["Clear"].disabled = not turns
+            if turn is not None and not was_running:
+                self._entry.focus()  # a button that is switched off loses the focus
+
+
+class _Entry:
+    """The field for the question.
+
+    Enter sends a message of its own, which overtakes the text: the browser sends the text when it
+    has seen Enter, or when the field is left. So Enter is noted down and the text waited for.
+    """
+
+    _PATIENCE = 0.3  # seconds for the text to come, before what is there is taken
+    _MEMORY = 2.0  # seconds in which a text that comes belongs to an Enter before
+
+    def __init__(self, placeholder: str, send: Callable[[str], None]) -> None:
+        import ipywidgets
+
+        self._send_text = send
+        self._entered = float("-inf")
+        self._lock = threading.RLock()
+        self.widget = ipywidgets.Text(
+            description=tr("Your question"), placeholder=placeholder, continuous_update=False
+        )
+        self.widget.add_class("lp-entry")
+        self.widget.on_msg(self._on_message)
+        self.widget.observe(self._on_text, names="value")
+
+    def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        if content.get("event") != "submit":
+            return
+        with self._lock:
+            self._entered = time.monotonic()
+            if self.widget.value:  # perhaps the text has not changed, and no new one will come
+                timer = threading.Timer(self._PATIENCE, self._on_patience_over)
+                timer.daemon = True
+                timer.start()
+
+    def _on_text(self, _: Any) -> None:
+        with self._lock:
+            if time.monotonic() - self._entered < self._MEMORY:
+                self.send()
+
+    def _on_patience_over(self) -> None:
+        with self._lock:
+            if self._entered > float("-inf"):
+                self.send()
+
+    def send(self) -> None:
+        """Hand on what the field holds."""
+        with self._lock:
+            self._entered = float("-inf")
+            self._send_text(self.widget.value)
+
+    def empty(self) -> None:
+        self.widget.value = ""
+
+    def focus(self) -> None:
+        self.widget.focus()
+
+
+def _button(text: str, tooltip: str, act: Callable[[], None], style: str = "") -> Any:
+    import ipywidgets
+
+    button = ipywidgets.Button(description=text, tooltip=tooltip, button_style=style)
+    button.on_click(lambda _: act())
+    return button
+
+
+def _bubble(kind: str, text: str, remark: str = "", remark_kind: str = "") -> str:
+    who = escape(_who(kind))
+    body = f'<div class="lp-text" dir="auto">{escape(text)}</div>' if text else ""
+    note = f'<div class="lp-remark {remark_kind}">{escape(remark)}</div>' if remark else ""
+    return f'<div class="lp-bubble lp-{kind}"><div class="lp-who">{who}</div>{body}{note}</div>'
+
+
+def _page(turn: Turn, number: int) -> str:
+    answer = ""
+    if turn.answer or turn.state != "running":
+        remark = _remark(turn) if turn.answer or turn.state != "done" else tr("(no text)")
+        answer = _bubble("model", turn.answer.strip(), remark, f"lp-{turn.state}")
+    label = escape(tr("Question {number} and its answer").format(number=number))
+    return f'<div role="group" aria-label="{label}">{_bubble("you", turn.question)}{answer}</div>'
+
+
+def _status(turn: Turn | None) -> str:
+    """What the line below the conversation says; screen readers read the end of an answer."""
+    if turn is None:
+        return ""
+    if turn.state == "running":
+        text = escape(tr("Stopping …") if turn.halt.is_set() else tr("Answering …"))
+        return f'<span role="status" class="lp-busy">{text}</span>'
+    said = {
+        "done": tr("The answer: {text}"),
+        "stopped": tr("Stopped after: {text}"),
+        "failed": tr("The answer failed: {text}"),
+    }
+    text = said[turn.state].format(text=turn.error if turn.state == "failed" else turn.answer)
+    return f'<span role="alert" class="lp-unseen">{escape(text)}</span>'
+
+
+# The log is turned upside down, and its only child is not: a browser then keeps it at its end while
+# it grows, as long as nobody has scrolled up.
+_CSS = """
+& { max-width: 56em; }
+& .lp-log {
+  display: flex; flex-direction: column-reverse; overflow-y: auto;
+  min-height: 9em; max-height: 26em; padding: 10px;
+  border: 1px solid var(--lp-line); border-radius: 6px; background: var(--lp-page);
+}
+& .lp-log:focus-visible { outline: 2px solid var(--lp-accent); outline-offset: 1px; }
+& .lp-turns { flex: 0 0 auto; margin-bottom: auto; overflow: visible; }
+& .lp-turns > .widget-html { flex: 0 0 auto; width: auto; height: auto; margin: 0; }
+& .lp-turns .widget-html-content { line-height: 1.45; font-size: var(--jp-ui-font-size2, 14px); }
+& .lp-bubble {
+  box-sizing: border-box; width: fit-content; max-width: 88%; margin: 0 0 10px;
+  padding: 6px 12px 8px; border: 1px solid var(--lp-line); border-radius: 10px;
+  color: var(--lp-text);
+}
+& .lp-you { margin-inline-start: auto; background: var(--lp-raised); }
+& .lp-who { font-size: .78em; }
+& .lp-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }
+& .lp-remark { color: var(--lp-faint); font-size: .9em; overflow-wrap: anywhere; }
+& .lp-failed { color: var(--lp-error); }
+& .lp-status { height: 1.6em; margin: 2px 4px; }
+& .lp-status .widget-html-content { line-height: 1.6; color: var(--lp-faint); }
+& .lp-row { width: 100%; align-items: center; overflow: visible; flex-wrap: wrap; }
+& .lp-entry { flex: 1 1 16em; width: auto; }
+& .lp-entry .widget-label {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
+}
+& .lp-entry input::placeholder { color: var(--lp-faint); opacity: 1; }
+& .lp-row button { flex: 0 0 auto; min-width: 5em; width: auto; }
+@keyframes lp-busy { 50% { opacity: .35; } }
+@media (prefers-reduced-motion: no-preference) {
+  & .lp-busy { animation: lp-busy 1.4s ease-in-out infinite; }
+}
+"""
+
+
+def default_questions(*, remembers: bool) -> Sequence[str]:
+    """Two questions that the embedded model can answer; the second leans on the first."""
+    # Translators: as the embedded model has learnt to be asked, with plain blanks.
+    second = tr("And of Japan?") if remembers else tr("What is the capital of Japan?")
+    # Translators: as the embedded model has learnt to be asked, with plain blanks.
+    return (tr("What is the capital of France?"), second)
+
+
+# --- the chat box -----------------------------------------------------------------------------
+
+
+def chat_box(
+    chain: Any, *, greeting: str | None = None, recorded: Sequence[str] | None = None
+) -> ChatBox:
+    """Chat with a chain: type, watch the answer grow, stop it, ask again.
+
+    A chain that takes messages, such as a chat model or a prompt with a `MessagesPlaceholder`,
+    gets the whole conversation; one that takes a text gets the question alone.
+
+    Without a browser, as under papermill, the questions of `recorded` are really asked, and the
+    object shows the exchange.
+
+    Args:
+        chain: Any Runnable that gives text or messages, or a function.
+        greeting: What the box says first; the chain does not see it.
+        recorded: The questions to ask without a browser; two that suit the embedded model if not
+            given, none if empty.
+
+    Returns:
+        The box. `ask(…)` asks from a cell, `messages` is the conversation so far.
+
+    Raises:
+        ParameterError: `chain` is none, or wants more than a conversation can give it.
+        Exception: What the chain raises, without a browser only; in a browser the box shows it.
+    """
+    if isinstance(recorded, str):
+        raise ParameterError(
+            tr("recorded is a text."),
+            next_step=tr("Write a list: recorded=[{recorded!r}].").format(recorded=recorded),
+        )
+    box = ChatBox(chain, greeting=greeting)
+    questions = default_questions(remembers=box.remembers) if recorded is None else recorded
+    box.example = next(iter(questions), "")
+    if not front_end.widgets_work():
+        for question in questions:
+            box.ask(question)
+    return box

@@ -1,0 +1,345 @@
+"""Pickers and a chat box for notebooks; each has a plain value, and a text without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Generic, TypeVar
+
+from local_pipelines.errors import CredentialError, DeviceError, ModelError, ParameterError
+from local_pipelines.widgets import style
+from local_pipelines.wording.grammar import capitalised, fragment, sentence
+from local_pipelines.wording.messages import mark, tr
+from local_pipelines.workbench import front_end
+
+__all__ = [
+    "Picker",
+    "device_picker",
+    "model_picker",
+]
+
+
+Value = TypeVar("Value", bound=str | int)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Generic[Value]):
+    """Something to choose.
+
+    Args:
+        value: What a parameter would be set to.
+        name: What it is called in the list.
+        facts: What one wants to know before choosing it.
+        obstacle: Why it cannot be chosen here; empty if it can.
+    """
+
+    value: Value
+    name: str
+    facts: str
+    obstacle: str = ""
+
+    def __str__(self) -> str:
+        facts = " · ".join(part for part in (self.facts, self.obstacle) if part)
+        return f"{self.name} — {facts}" if facts else self.name
+
+
+class Picker(Generic[Value]):
+    """A list to choose from, with a plain value: set in the browser, or by `picker.value = …`.
+
+    Args:
+        kind: What is chosen: "device" or "model".
+        parameter: The parameter that the value is for.
+        choices: What there is, with what cannot be chosen.
+        value: The value at first; it may be one that cannot be recommended here.
+        describe: Says in one line what a value means here.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        parameter: str,
+        choices: Sequence[Choice[Value]],
+        value: Value,
+        describe: Callable[[Value], str],
+    ) -> None:
+        self._kind, self._parameter, self._describe = kind, parameter, describe
+        self._open = [each for each in choices if not each.obstacle or each.value == value]
+        self._closed = [each for each in choices if each.obstacle and each.value != value]
+        self._value = value
+        self._radio: Any = None
+        self._widget: Any = None
+
+    @property
+    def value(self) -> Value:
+        """What is chosen, as the parameter takes it."""
+        return self._value
+
+    @value.setter
+    def value(self, value: Value) -> None:
+        # 0 == False and 1 == True: a slip, not a device
+        if isinstance(value, bool) or value not in [each.value for each in self._open]:
+            closed = next((each for each in self._closed if each.value == value), None)
+            raise ParameterError(
+                self._refusal().format(value=value),
+                sentence(capitalised(closed.obstacle)) if closed else "",
+                tr("Choose one of {names}.").format(
+                    names=", ".join(repr(each.value) for each in self._open)
+                ),
+            )
+        self._value = value
+        if self._radio is not None:
+            self._radio.value = value
+
+    def __repr__(self) -> str:
+        return tr("{label}: {text}").format(label=tr(self._kind), text=self._describe(self._value))
+
+    def _refusal(self) -> str:
+        if self._kind == "device":
+            return tr("{value!r} is no device to choose here.")
+        return tr("{value!r} is no model to choose here.")
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        if not front_end.widgets_work():
+            return {"text/plain": repr(self)}
+        if self._widget is None:
+            self._widget = self._make_widget()
+        return style.show(self._widget, repr(self))
+
+    def _make_widget(self) -> Any:
+        import ipywidgets
+
+        self._radio = ipywidgets.RadioButtons(
+            options=[(str(each), each.value) for each in self._open],
+            value=self._value,
+            description=capitalised(tr(self._kind)),
+        )
+        chosen = ipywidgets.HTML(self._chosen())
+        chosen.add_class("lp-chosen")
+
+        def take(change: dict[str, Any]) -> None:
+            self._value = change["new"]
+            chosen.value = self._chosen()
+
+        self._radio.observe(take, names="value")
+        closed = ipywidgets.HTML("".join(self._closed_rows()))
+        closed.add_class("lp-closed")
+        parts = [self._radio, *([closed] if self._closed else []), chosen]
+        return style.styled("lp-picker", _CSS, parts)
+
+    def _closed_rows(self) -> Iterator[str]:
+        yield f'<div role="group" aria-label="{escape(tr("Not to be had here"))}">'
+        for each in self._closed:
+            text = f"{escape(each.name)} — {escape(each.facts)}" if each.facts else each.name
+            yield (
+                f'<label><input type="radio" disabled><span>{text}'
+                f'<span class="lp-why"> · {escape(each.obstacle)}</span></span></label>'
+            )
+        yield "</div>"
+
+    def _chosen(self) -> str:
+        return (
+            f"<code>{self._parameter} = {escape(_literal(self._value), quote=False)}</code> "
+            f"<span>{escape(self._describe(self._value))}</span>"
+        )
+
+
+def _literal(value: str | int) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+_CSS = """
+& { max-width: 56em; padding: 2px 0 6px; }
+& .widget-radio { width: auto; height: auto; margin: 0; }
+& .widget-radio > .widget-label { width: auto; font-weight: 600; }
+& .widget-radio-box { margin: 0 !important; max-width: none; }
+& .widget-radio-box label, & .lp-closed label {
+  display: flex; align-items: flex-start; gap: 8px; height: auto; margin: 0; padding: 3px 0;
+  line-height: 18px; white-space: normal; overflow-wrap: anywhere;
+  font-size: var(--jp-widgets-font-size, 13px);
+}
+& .widget-radio-box label {
+  flex-direction: row-reverse; justify-content: flex-end; cursor: pointer;
+}
+& .widget-radio-box input, & .lp-closed input {
+  flex: 0 0 auto; float: none; width: 13px; height: 13px; margin: 3px 0 0 1px;
+}
+& .lp-closed { height: auto; margin: 0; }
+& .lp-closed label { color: var(--lp-faint); cursor: not-allowed; }
+& .lp-why { font-style: italic; }
+& .lp-chosen {
+  height: auto; margin: 6px 0 0; padding-top: 7px; border-top: 1px solid var(--lp-line);
+}
+& .lp-chosen .widget-html-content { line-height: 1.5; color: var(--lp-faint); }
+& .lp-chosen code {
+  padding: 2px 6px; border-radius: 3px; background: var(--lp-raised); color: var(--lp-text);
+}
+"""
+
+
+# --- devices ----------------------------------------------------------------------------------
+
+
+def device_picker(value: str | int = "auto") -> Picker[str | int]:
+    """Show the devices of this machine to choose from, and why others are not there.
+
+    Args:
+        value: The device at first, as `select_device` takes it: "auto", a name or a number.
+
+    Returns:
+        A picker. Its `.value` is what `DEVICE` takes: "auto", -1 for the CPU, 0 for the first
+        GPU. Without a browser it shows one line.
+
+    Raises:
+        DeviceError: The machine has no such device.
+    """
+    from local_pipelines.workbench.devices import available_devices, select_device
+
+    best, wanted = select_device(), select_device(value)
+    choices: list[Choice[str | int]] = [
+        Choice(
+            value="auto",
+            name="auto",
+            facts=tr("the best one here: {device}").format(device=best.name),
+        )
+    ]
+    for device in available_devices():
+        facts = [device.hardware, device.dtype]
+        if device.memory_total:
+            facts.append(f"{device.memory_total / 1e9:.0f} GB")
+        if device.name == wanted.name and str(value).strip().lower() != "auto":
+            value = _number(device.name, device.index)
+        choices.append(
+            Choice(
+                value=_number(device.name, device.index),
+                name=device.name,
+                facts=" · ".join(filter(None, facts)),
+            )
+        )
+    choices += _absent_devices({str(choice.name).split(":")[0] for choice in choices})
+    return Picker(mark("device"), "DEVICE", choices, value, _describe_device)
+
+
+def _number(name: str, index: int) -> str | int:
+    """The number of a device, or its name where the number means another one."""
+    from local_pipelines.workbench.devices import select_device
+
+    return index if select_device(index).name == name else name
+
+
+def _describe_device(value: str | int) -> str:
+    from local_pipelines.workbench.devices import select_device
+
+    device = select_device(value)
+    return tr("{name} ({facts})").format(name=device.name, facts=fragment(device.reason))
+
+
+def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
+    from local_pipelines.workbench.devices import select_device
+
+    makers = {"cuda": tr("NVIDIA or AMD GPU"), "xpu": tr("Intel GPU"), "mps": tr("Apple GPU")}
+    for family, maker in makers.items():
+        if family in present:
+            continue
+        reason = ""
+        try:
+            select_device(family)
+        except DeviceError as error:
+            # The cause it gives is about CUDA, whichever was asked for.
+            reason = fragment(error.cause) if family == "cuda" else ""
+        reason = reason or tr("torch finds none in this machine")
+        yield Choice(value=family, name=family, facts=maker, obstacle=reason)
+
+
+# --- models -----------------------------------------------------------------------------------
+
+
+def model_picker(value: str = "pocket") -> Picker[str]:
+    """Show the models of the catalogue to choose from, and why others cannot be had here.
+
+    Nothing is downloaded, and the Hub is not asked.
+
+    Args:
+        value: The model at first: "pocket", an id of the Hub, or a folder. It can be chosen
+            whatever speaks against it.
+
+    Returns:
+        A picker. Its `.value` is what `MODEL_ID` takes. Without a browser it shows one line.
+
+    Raises:
+        ModelError: `value` cannot be a model's name, or is a folder without a model.
+    """
+    from local_pipelines.models.catalogue import catalogue
+    from local_pipelines.models.names import locate
+    from local_pipelines.workbench.devices import select_device
+
+    entry = catalogue().find(value) if isinstance(value, str) else None
+    wanted = entry.id if entry else str(value).strip()
+    model = None if entry else locate(value)
+    device = select_device()
+    choices = [_model_choice(each.id, device) for each in catalogue()]
+    if wanted not in {choice.value for choice in choices}:
+        choices.append(
+            _model_choice(wanted, device)
+            if model and model.place
+            else Choice(value=wanted, name=wanted, facts=tr("from the Hub, not downloaded yet"))
+        )
+    lines = {choice.value: choice for choice in choices}
+    return Picker(
+        mark("model"), "MODEL_ID", choices, wanted, lambda name: _describe_model(lines[name])
+    )
+
+
+def _describe_model(choice: Choice[str]) -> str:
+    facts = [*choice.facts.split(" · "), choice.obstacle]
+    return tr("{name} ({facts})").format(name=choice.name, facts=tr(", ").join(filter(None, facts)))
+
+
+def _model_choice(model_id: str, device: Any) -> Choice[str]:
+    from local_pipelines.models.catalogue import catalogue
+    from local_pipelines.models.fit import will_it_fit
+    from local_pipelines.wording.grammar import gigabytes
+
+    try:
+        fit = will_it_fit(model_id, device)
+    except ModelError as error:
+        return Choice(value=model_id, name=model_id, facts="", obstacle=fragment(error.fact))
+    entry = catalogue().find(model_id)
+    facts = [tr("size unknown") if fit.download_bytes is None else gigabytes(fit.download_bytes)]
+    if entry:
+        facts += [tr("chats") if entry.has_chat_template else tr("continues a text")]
+        facts += [tr("gated")] if entry.gated else []
+    facts.append(tr("already here") if fit.cached else tr("to download"))
+    obstacle = _obstacle(fit, gated=bool(entry and entry.gated))
+    if fit:
+        facts.append(tr("fits") if fit.verdict == "fits" else tr("fits tightly"))
+    return Choice(value=model_id, name=model_id, facts=" · ".join(facts), obstacle=obstacle)
+
+
+def _obstacle(fit: Any, *, gated: bool) -> str:
+    """Why a model cannot be had here, the most stubborn reason first; empty if it can."""
+    from local_pipelines.wording.grammar import gigabytes
+    from local_pipelines.workbench.credentials import find_token
+    from local_pipelines.workbench.settings import hub_is_offline
+
+    if fit.verdict == "does not fit":
+        if fit.disk_free is not None and (fit.download_bytes or 0) > fit.disk_free:
+            return tr("does not fit on the disk: {free} are free").format(
+                free=gigabytes(fit.disk_free)
+            )
+        return tr("does not fit: needs {needed}, {free} are free on {device}").format(
+            needed=gigabytes(fit.memory_needed),
+            free=gigabytes(fit.memory_free),
+            device=fit.device,
+        )
+    if fit.cached:
+        return ""
+    if hub_is_offline():
+        return tr("not downloaded, and HF_HUB_OFFLINE forbids it")
+    if gated:
+        try:
+            token = find_token()
+        except CredentialError as error:
+            return fragment(error.fact)
+        return "" if token else tr("wants a login: accept its terms on its page, then run login()")
+    return ""

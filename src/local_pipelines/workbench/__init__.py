@@ -1,0 +1,1 @@
+"""Whether the bench is ready: .env, cache folder, token, packages, device, and who looks on."""

@@ -1,0 +1,346 @@
+"""Finds a Hugging Face token, puts it where the client reads it, and never shows it.
+
+Nothing here imports `huggingface_hub` before a token is in place: importing it freezes `HF_HOME`.
+"""
+
+from __future__ import annotations
+
+import os
+import string
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from local_pipelines.errors import CredentialError
+from local_pipelines.wording.grammar import paragraph
+from local_pipelines.wording.messages import mark, tr
+from local_pipelines.workbench.cache_folder import cache_home
+from local_pipelines.workbench.front_end import running_kernel
+from local_pipelines.workbench.settings import (
+    expanded_path,
+    find_env_file,
+    hub_is_offline,
+    set_variable,
+)
+
+__all__ = [
+    "Account",
+    "Token",
+    "clean_token",
+    "find_token",
+    "login",
+    "place_token",
+    "somebody_is_there",
+]
+
+TOKEN_PAGE = "https://huggingface.co/settings/tokens"  # noqa: S105 - an address, no secret
+WHOAMI_SECONDS = 10.0
+
+# What comes along when a token is copied from a page, a chat or a Windows text file.
+_WRAPPING = string.whitespace + "\ufeff\u200b\u00a0\"'`“”‘’"
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token that was found; printing, logging or pickling it does not give it away.
+
+    Args:
+        source: Where it was found: the variable's name, `token file`, `Colab secret` or `prompt`.
+        reveal: Returns the secret itself.
+    """
+
+    source: str
+    # A function, not a string: `vars()`, `asdict()` and a debugger's variable list show no secret.
+    reveal: Callable[[], str] = field(repr=False, compare=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(tr("A token is not written to a file and not sent to another process."))
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who the Hub takes us for.
+
+    Args:
+        name: The account's name, or `None` when the Hub was not asked or did not answer.
+        source: Where the token was found.
+        note: Why there is no name; empty when there is one.
+    """
+
+    name: str | None
+    source: str
+    note: str = ""
+
+    def __repr__(self) -> str:
+        if self.name:
+            return tr("Logged in as {name}; the token is from: {source}.").format(
+                name=self.name, source=self.source
+            )
+        where = tr("A token is in place, from: {source}.").format(source=self.source)
+        return paragraph(where, self.note)
+
+
+def clean_token(raw: str, source: str) -> str | None:
+    """Take off what was copied along with a token, and refuse what cannot be one.
+
+    A token goes into an HTTP header: a line break in it would make the client fail with an error
+    that prints the token.
+
+    Args:
+        raw: The text as it was found.
+        source: Where it was found, for the error's sentence.
+
+    Returns:
+        The token, or `None` when nothing is left.
+
+    Raises:
+        CredentialError: If white space, a control character or a character outside ASCII is
+            inside; the sentence says where, never what the token is.
+    """
+    token = raw.strip(_WRAPPING)
+    for position, character in enumerate(token, start=1):
+        if fault := _invalid_character(character):
+            length = len(token)
+            del raw, token  # some show the variables of a traceback
+            raise CredentialError(
+                tr(
+                    "The text found as a token ({source}) cannot be one: character {position} of"
+                    " {length} is {fault}."
+                ).format(source=source, position=position, length=length, fault=fault),
+                tr("A token is one word of letters, digits and underscores that begins with hf_."),
+                tr("Copy it again, whole and alone; your tokens are at {token_page}.").format(
+                    token_page=TOKEN_PAGE
+                ),
+            )
+    return token or None
+
+
+def _invalid_character(character: str) -> str:
+    if character.isspace():
+        return tr("white space")
+    if not character.isascii():
+        return tr("outside ASCII")
+    return "" if character.isprintable() else tr("a control character")
+
+
+def find_token() -> Token | None:
+    """Find the token that the Hub's client would use, in the client's own order.
+
+    The order is that of `huggingface_hub.get_token`: the variables `HF_TOKEN` and
+    `HUGGING_FACE_HUB_TOKEN`, the token file (`HF_TOKEN_PATH`, else `HF_HOME/token`), Colab's
+    secret `HF_TOKEN`. Its tokens for publishing from CI are left to the client.
+
+    Returns:
+        The token with its source, or `None`.
+
+    Raises:
+        CredentialError: If what was found cannot be a token, or the token file cannot be read.
+    """
+    return _first_token([*_VARIABLES, *_STORES])
+
+
+def place_token() -> None:
+    """Make the Hub's client use the very token that `find_token` finds.
+
+    The client sends a token with the quotation marks that came along when it was copied; so where
+    the two differ, the clean one goes into `HF_TOKEN`, where the client looks first.
+
+    Raises:
+        CredentialError: As `find_token`: in a header it would be printed by the client's error.
+    """
+    from huggingface_hub import get_token
+
+    token = find_token()
+    if token is not None and get_token() != token.reveal():
+        set_variable("HF_TOKEN", token.reveal())
+
+
+def _first_token(places: list[_Place]) -> Token | None:
+    for source, read in places:
+        if secret := clean_token(read(), tr(source)):
+            return _wrapped(tr(source), secret)
+    return None
+
+
+def _wrapped(source: str, secret: str) -> Token:
+    return Token(source, reveal=lambda: secret)
+
+
+def _token_file() -> Path:
+    """Say where the client keeps its token (`huggingface_hub.constants.HF_TOKEN_PATH`)."""
+    if client := sys.modules.get("huggingface_hub.constants"):
+        return Path(client.HF_TOKEN_PATH)  # whatever the variables have become since
+    if path := os.environ.get("HF_TOKEN_PATH"):
+        return expanded_path(path)
+    return cache_home() / "token"
+
+
+def _read_token_file() -> str:
+    try:
+        return _token_file().read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else tr("it is not UTF-8 text")
+    # Raised outside the handler: a decoding error carries the file's content along.
+    raise CredentialError(
+        tr("The file that holds the token cannot be read: {reason}.").format(reason=reason),
+        tr("It is HF_TOKEN_PATH, or the file named token in HF_HOME."),
+        tr("Mend or delete it, or put the token into HF_TOKEN."),
+    )
+
+
+def _read_colab_secret() -> str:
+    if "google.colab" not in sys.modules or os.environ.get("VERTEX_PRODUCT") == "COLAB_ENTERPRISE":
+        return ""
+    try:
+        from google.colab import userdata
+
+        return userdata.get("HF_TOKEN") or ""
+    except Exception:  # noqa: BLE001 - no such secret, access not granted, time-out: there is none
+        return ""
+
+
+_Place = tuple[str, Callable[[], str]]
+_VARIABLES: list[_Place] = [
+    ("HF_TOKEN", lambda: os.environ.get("HF_TOKEN", "")),
+    ("HUGGING_FACE_HUB_TOKEN", lambda: os.environ.get("HUGGING_FACE_HUB_TOKEN", "")),
+]
+_STORES: list[_Place] = [
+    (mark("token file"), lambda: _read_token_file()),
+    (mark("Colab secret"), lambda: _read_colab_secret()),
+]
+
+
+def _read_env_file() -> str:
+    """Read the token of the nearest `.env`, for who logs in before `setup_environment()`."""
+    import dotenv
+
+    try:
+        path = find_env_file()
+        return (dotenv.dotenv_values(path).get("HF_TOKEN") or "") if path else ""
+    except (OSError, UnicodeDecodeError):
+        return ""  # setup_environment() says what is wrong with the file
+
+
+def login(store: bool = False) -> Account | None:
+    """Put a token into `HF_TOKEN`, where every library looks; ask for it if a person is there.
+
+    Looked at in turn: the environment, the nearest `.env`, the stored token, Colab's secret, and
+    at last a prompt that hides what is typed.
+
+    Only the environment of this process is changed: a token given to a model's constructor would
+    show up in `print(llm)` and in traces.
+
+    Args:
+        store: Also write the token to the client's token file, readable by you alone, so that the
+            next session finds it.
+
+    Returns:
+        The account, or `None` when the prompt was left empty.
+
+    Raises:
+        CredentialError: If there is no token and nobody to ask, if the text found cannot be a
+            token, if the Hub refuses it, or if it cannot be stored.
+    """
+    token = _first_token([*_VARIABLES, (".env", _read_env_file), *_STORES]) or _prompt_for_token()
+    if token is None:
+        return None
+    account = _account(token)
+    os.environ["HF_TOKEN"] = token.reveal()
+    if store:
+        _write_token_file(token)
+    return account
+
+
+def _prompt_for_token() -> Token | None:
+    if somebody_is_there():
+        import getpass
+
+        try:
+            secret = clean_token(getpass.getpass(tr("Hugging Face token (hidden): ")), tr("prompt"))
+        except EOFError:
+            return None
+        return _wrapped(tr("prompt"), secret) if secret else None
+    raise CredentialError(
+        tr("No Hugging Face token was found."),
+        tr("This runs without a person at the keyboard, so nobody can be asked for one."),
+        tr("Make a token at {token_page} and set HF_TOKEN in .env or in the environment.").format(
+            token_page=TOKEN_PAGE
+        ),
+    )
+
+
+def somebody_is_there() -> bool:
+    """Say whether a hidden prompt can be answered: never under papermill, nbconvert or in CI."""
+    kernel = running_kernel()
+    if kernel is not None:
+        # Set anew for each cell, from what the front end says it can do.
+        return bool(getattr(kernel, "_allow_stdin", False))
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _account(token: Token) -> Account:
+    if hub_is_offline():
+        return Account(
+            None, token.source, tr("Offline mode is on, so the Hub was not asked whose it is.")
+        )
+    answer = _whoami(token)
+    if answer == 401:
+        raise CredentialError(
+            tr("The Hub does not accept the token ({source}).").format(source=token.source),
+            tr("It was revoked, has expired, or was not copied whole."),
+            tr("Make a new one at {token_page} and put it in the old one's place.").format(
+                token_page=TOKEN_PAGE
+            ),
+        )
+    if isinstance(answer, str):
+        return Account(answer, token.source)
+    return Account(None, token.source, tr("The Hub did not say whose it is."))
+
+
+def _whoami(token: Token) -> str | int | None:
+    """Ask the Hub for the account's name; give its status code, or `None`, when it does not tell.
+
+    The client's own `whoami` waits without end for a Hub that hangs: it gets a thread of its own.
+    """
+    answers: list[str | int | None] = []
+
+    def put_question() -> None:
+        try:
+            import huggingface_hub
+
+            answers.append(str(huggingface_hub.whoami(token=token.reveal())["name"]))
+        except Exception as error:  # noqa: BLE001 - its text may hold the token: it ends here
+            answers.append(getattr(getattr(error, "response", None), "status_code", None))
+
+    thread = threading.Thread(target=put_question, daemon=True)
+    thread.start()
+    thread.join(WHOAMI_SECONDS)
+    return answers[0] if answers else None
+
+
+def _write_token_file(token: Token) -> None:
+    path = _token_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes a file that only its owner can read; renaming it keeps that, and a reader
+        # sees the old token or the new one, never half of it.
+        handle, draft = tempfile.mkstemp(dir=path.parent, prefix=".token")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(token.reveal())
+            Path(draft).replace(path)
+        except BaseException:
+            Path(draft).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise CredentialError(
+            tr("The token cannot be stored: {strerror}.").format(strerror=error.strerror),
+            tr("It is in place for this session all the same."),
+            tr("Set HF_HOME to a folder that you may write to, or leave store=True out."),
+        ) from None

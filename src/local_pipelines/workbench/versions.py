@@ -1,0 +1,110 @@
+"""Which versions of the packages below the course were tried, and what to say about others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from typing import NamedTuple
+
+from packaging.version import Version
+
+from local_pipelines.errors import LocalPipelinesError, MissingPackageError
+from local_pipelines.wording.messages import tr
+
+__all__ = ["TRIED", "Tried", "check_versions", "explained_by_version"]
+
+
+class Tried(NamedTuple):
+    """The oldest and the newest version that answered every question of the tests.
+
+    Attributes:
+        oldest: The lower bound in pyproject.toml; anything older is refused.
+        newest: The newest one tried; a newer one is used, and blamed only where it fails.
+    """
+
+    oldest: str
+    newest: str
+
+
+# Tried by tests/wheel/test_versions_of_packages.py and .github/workflows/versions.yml.
+TRIED = {
+    "accelerate": Tried("1.0", "1.15.0"),
+    "huggingface_hub": Tried("1.3", "1.33.0"),
+    "langchain-core": Tried("1.2.11", "1.7.2"),
+    "langchain-huggingface": Tried("1.2.1", "1.2.3"),
+    "safetensors": Tried("0.4.5", "0.8.0"),
+    "torch": Tried("2.4", "2.15.0"),
+    "transformers": Tried("5.0", "5.23.0"),
+}
+
+# How a package breaks a promise that its users relied on: a name, an argument or a module went.
+_BROKEN_PROMISES = (AttributeError, ImportError, TypeError, NotImplementedError)
+
+
+def check_versions(*names: str) -> None:
+    """Refuse a package that is older than the oldest version the course works with.
+
+    Args:
+        *names: Packages of `TRIED`; one that is not installed passes, as its import says more.
+
+    Raises:
+        MissingPackageError: One is too old; the sentence names it and the command that helps.
+    """
+    for name in names:
+        version, oldest = installed_version(name), TRIED[name].oldest
+        if version is not None and Version(version) < Version(oldest):
+            raise MissingPackageError(
+                tr("{name} {version} is too old for this course.").format(
+                    name=name, version=version
+                ),
+                tr("Its oldest version that works is {oldest}.").format(oldest=oldest),
+                tr("Run `%pip install --upgrade {name}` and restart the kernel.").format(name=name),
+            )
+
+
+@contextmanager
+def explained_by_version(*names: str) -> Iterator[None]:
+    """Name the package behind an error that only a version newer than those tried can explain.
+
+    Args:
+        *names: The packages of `TRIED` that the code inside calls.
+
+    Raises:
+        MissingPackageError: In place of a raw error, where one of them is newer than tried.
+    """
+    check_versions(*names)
+    try:
+        yield
+    except LocalPipelinesError:
+        raise
+    except _BROKEN_PROMISES as error:
+        newer = [name for name in names if _is_newer_than_tried(name)]
+        if not newer:
+            raise
+        raise _broken(newer, error) from error
+
+
+def installed_version(name: str) -> str | None:
+    """Read a package's version from its metadata, without importing it; None if it is absent."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _is_newer_than_tried(name: str) -> bool:
+    version = installed_version(name)
+    return version is not None and Version(version) > Version(TRIED[name].newest)
+
+
+def _broken(names: list[str], error: Exception) -> MissingPackageError:
+    found = ", ".join(f"{name} {installed_version(name)}" for name in names)
+    tried = " ".join(f'"{name}<={TRIED[name].newest}"' for name in names)
+    return MissingPackageError(
+        tr("{found} does not do what this course relies on: {error}").format(
+            found=found, error=f"{type(error).__name__}: {error}"
+        ),
+        tr("It is newer than the newest version that was tried."),
+        tr("Run `%pip install {tried}` and restart the kernel.").format(tried=tried),
+    )
