@@ -138,6 +138,14 @@ def test_openvinos_names_of_devices_pass(backend: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(
         config_module, "check_ov_config", lambda config, device: asked.append(device)
     )
+    monkeypatch.setattr(
+        "local_pipelines.chains.loading.check_ov_config",
+        lambda config, device: asked.append(device),
+    )
+    monkeypatch.setattr(
+        "local_pipelines.lessons.parameters.check_ov_config",
+        lambda config, device: asked.append(device),
+    )
     monkeypatch.setattr(parameters, "select_device", lambda _: pytest.fail("torch was asked"))
     for device in ("GPU", "GPU.1", "NPU"):
         check_parameters(BACKEND=backend, DEVICE=device)

@@ -465,6 +465,9 @@ def test_a_missing_extra_names_the_command(tmp_path: Path, monkeypatch: pytest.M
     from local_pipelines.workbench import packages
 
     monkeypatch.setattr(packages, "installed_versions", lambda names: dict.fromkeys(names))
+    monkeypatch.setattr(
+        "local_pipelines.openvino.need.installed_versions", lambda names: dict.fromkeys(names)
+    )
     with pytest.raises(MissingPackageError, match=r'install_packages\("openvino"\)') as caught:
         export(tmp_path / "ir")
     assert "nncf" in caught.value.fact

@@ -1,6 +1,4 @@
-"""Writes tiny GGUF files: a Llama-type model with SmolLM's kind of tokenizer, "
-"and hostile headers.
-"""
+"""Writes tiny GGUF files: a model of Llama's type, and headers that no model has."""
 
 from __future__ import annotations
 

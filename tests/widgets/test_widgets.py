@@ -161,7 +161,11 @@ def have(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             raise DeviceError(f"There is no {prefer}.", "The driver is too old.", "Write -1.")
 
         monkeypatch.setattr(devices, "available_devices", lambda: list(found))
+        monkeypatch.setattr(
+            "local_pipelines.widgets.pickers.available_devices", lambda: list(found)
+        )
         monkeypatch.setattr(devices, "select_device", select)
+        monkeypatch.setattr("local_pipelines.widgets.pickers.select_device", select)
 
     return have_
 

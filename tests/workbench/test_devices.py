@@ -69,6 +69,7 @@ def use_torch(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(devices.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(devices, "ram", lambda: (16 * GB, 10 * GB))
     monkeypatch.setattr(machine, "ram", lambda: (16 * GB, 10 * GB))
+    monkeypatch.setattr("local_pipelines.workbench.environment.ram", lambda: (16 * GB, 10 * GB))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return use
 

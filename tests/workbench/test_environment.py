@@ -35,6 +35,9 @@ def quick_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "local_pipelines.workbench.devices.select_device", lambda prefer="auto": device
     )
+    monkeypatch.setattr(
+        "local_pipelines.workbench.report.select_device", lambda prefer="auto": device
+    )
 
 
 @pytest.fixture
@@ -597,6 +600,7 @@ def test_a_broken_torch_does_not_hide_the_report(
         raise error
 
     monkeypatch.setattr("local_pipelines.workbench.devices.select_device", fail)
+    monkeypatch.setattr("local_pipelines.workbench.report.select_device", fail)
     shown = repr(setup_environment())
     assert f"unknown: {error}" in shown
     assert "Tracing" in shown

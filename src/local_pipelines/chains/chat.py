@@ -24,6 +24,7 @@ from pydantic import ConfigDict, PrivateAttr, model_validator
 
 from local_pipelines.chains.base import LocalLLM
 from local_pipelines.chains.chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
+from local_pipelines.chains.pipeline import LocalPipeline
 from local_pipelines.engines.options import check_no_token
 from local_pipelines.engines.prompts import refuse_bytes
 from local_pipelines.engines.request import GeneratedAnswer
@@ -111,8 +112,6 @@ class LocalChat(ChatHuggingFace):
             pipeline_kwargs: Generation options.
             kwargs: Fields of the class, such as `temperature`.
         """
-        from local_pipelines.chains.pipeline import LocalPipeline
-
         llm = LocalPipeline.from_model_id(
             model_id,
             task=task or "text-generation",

@@ -19,6 +19,7 @@ from langchain_core.messages.ai import UsageMetadata
 from local_pipelines.chains.base import LocalLLM
 from local_pipelines.engines.request import GeneratedAnswer
 from local_pipelines.errors import ModelError, ParameterError
+from local_pipelines.models.catalogue import catalogue
 from local_pipelines.wording.messages import tr
 
 __all__ = ["answer_message", "answer_piece", "as_dicts", "chat_prompt"]
@@ -126,8 +127,6 @@ def _is_a_turn(mark: str) -> ParameterError:
 
 
 def _no_template(model_name: str) -> ModelError:
-    from local_pipelines.models.catalogue import catalogue
-
     known = [entry.id for entry in catalogue() if entry.has_chat_template]
     return ModelError(
         tr('"{model_name}" has no chat template: it was not trained for conversations.').format(

@@ -16,12 +16,14 @@ from local_pipelines.chains.chat_template import (
     read_chat_template,
     render_chat_template,
 )
+from local_pipelines.engines.genai_model import GenAIEngine, check_options
+from local_pipelines.engines.genai_run import GenAIRun
 from local_pipelines.engines.generation_defaults import check_generation_defaults
 from local_pipelines.engines.options import check_generation_options, check_no_token, unknown_option
 from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
 from local_pipelines.errors import EngineError, ExportError, ParameterError
 from local_pipelines.models.contents import checked_loading
-from local_pipelines.openvino.config import check_genai_device
+from local_pipelines.openvino.config import check_genai_device, exact_config
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.kept import load_kept
 from local_pipelines.wording.messages import tr
@@ -97,9 +99,6 @@ class GenAIPipeline(LocalLLM):
             DeviceError: OpenVINO sees no such device.
             EngineError: OpenVINO GenAI cannot run this model.
         """
-        from local_pipelines.engines.genai_model import GenAIEngine
-        from local_pipelines.openvino.config import exact_config
-
         generating = _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         export = read_export(folder)
         if not export.has_tokenizer:
@@ -177,8 +176,6 @@ class GenAIPipeline(LocalLLM):
         self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
 
     def _run_of(self, request: GenerationRequest) -> GenAIRun:
-        from local_pipelines.engines.genai_run import GenAIRun
-
         return GenAIRun(self._engine, request, self.pipeline_kwargs)
 
     @property
@@ -255,8 +252,6 @@ def _checked(
     fields: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Check arguments and give all generation options; lengths among them win over the default."""
-    from local_pipelines.engines.genai_model import check_options
-
     check_no_token(fields)
     known = (frozenset(cls.model_fields) | {"max_new_tokens"}) - _OWN_FIELDS
     for name in fields.keys() - known:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from local_pipelines.chains.base import LocalLLM
+from local_pipelines.chains.genai import GenAIPipeline
 from local_pipelines.engines.options import BACKENDS, check_generation_options
 from local_pipelines.errors import (
     DeviceError,
@@ -21,8 +22,12 @@ from local_pipelines.errors import (
     ParameterError,
 )
 from local_pipelines.models import fit as fit_module
+from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import Model, ModelName, locate
+from local_pipelines.openvino.config import check_genai_device, check_ov_config, exact_config
 from local_pipelines.openvino.folder import read_export
+from local_pipelines.openvino.formats import checked_format
+from local_pipelines.openvino.kept import load_kept
 from local_pipelines.wording.grammar import gigabytes, nearest
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
@@ -136,8 +141,6 @@ def _check_backend(backend: str, weight_format: str | None) -> None:
             next_step=tr('Write backend="{near}".').format(near=near),
         )
     if weight_format is not None:
-        from local_pipelines.openvino.formats import checked_format
-
         checked_format(weight_format)
     if backend == "torch" and weight_format not in {None, "fp32"}:
         raise ParameterError(
@@ -278,7 +281,6 @@ def _load_torch(wish: _Wish) -> LocalLLM:
     device = select_device(wish.device)
     dtype = _fitting_dtype(wish, device)
     from local_pipelines.chains.pipeline import LocalPipeline
-    from local_pipelines.models.download import fetch_model
 
     return LocalPipeline.from_model_id(
         wish.model.fetched(fetch_model(wish.model)),
@@ -309,7 +311,6 @@ def _fitting_dtype(wish: _Wish, device: Device) -> str:
 
 def _load_openvino(wish: _Wish) -> LocalLLM:
     from local_pipelines.chains.pipeline import LocalPipeline
-    from local_pipelines.openvino.config import check_ov_config, exact_config
 
     device = _openvino_device(wish.device)
     check_ov_config({}, device)  # before minutes of work
@@ -334,9 +335,6 @@ def _load_openvino(wish: _Wish) -> LocalLLM:
 
 
 def _load_genai(wish: _Wish) -> LocalLLM:
-    from local_pipelines.chains.genai import GenAIPipeline
-    from local_pipelines.openvino.config import check_genai_device
-
     device = _openvino_device(wish.device)
     check_genai_device(device, None)  # before minutes of work
     load = partial(
@@ -351,7 +349,6 @@ def _load_genai(wish: _Wish) -> LocalLLM:
 
 def _load_exported(wish: _Wish, load: Callable[[Path], LocalLLM]) -> LocalLLM:
     """Load an export: the folder itself, or the one that is kept for the model."""
-    from local_pipelines.openvino.kept import load_kept
 
     def load_what_fits(folder: Path) -> LocalLLM:
         _check_memory(wish, folder)

@@ -15,6 +15,7 @@ from pydantic import PrivateAttr
 
 from local_pipelines.chains.base import LocalLLM
 from local_pipelines.chains.chat_template import no_chat_template, render_chat_template
+from local_pipelines.engines.generation_defaults import check_generation_defaults
 from local_pipelines.engines.options import (
     GENERATION_OPTIONS,
     check_generation_options,
@@ -22,10 +23,17 @@ from local_pipelines.engines.options import (
     check_no_token,
 )
 from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
+from local_pipelines.engines.torch_continuous import check_device, not_on_a_gpu
+from local_pipelines.engines.torch_engine import answer_request
+from local_pipelines.engines.torch_options import configured, echoes, generation_config
+from local_pipelines.engines.torch_run import TorchRun
 from local_pipelines.errors import ParameterError
-from local_pipelines.models.names import ModelName
+from local_pipelines.models.contents import check_is_filled, checked_loading
+from local_pipelines.models.names import ModelName, locate
+from local_pipelines.models.paths import model_path
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
+from local_pipelines.workbench.devices import select_device
 
 if TYPE_CHECKING:
     from local_pipelines.engines.torch_run import TorchRun
@@ -121,13 +129,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         check_generation_options(pipeline_kwargs or {})
         index = _checked_device(device, device_map, backend)
         if kwargs.get("batching") == "continuous" and (backend == "openvino" or index == -1):
-            from local_pipelines.engines.torch_continuous import not_on_a_gpu
-
             raise not_on_a_gpu()
-        from local_pipelines.engines.generation_defaults import check_generation_defaults
-        from local_pipelines.models.contents import check_is_filled, checked_loading
-        from local_pipelines.models.names import locate
-        from local_pipelines.models.paths import model_path
 
         model = locate(model_id)
         path = model_path(model, revision=(model_kwargs or {}).get("revision"))
@@ -163,8 +165,6 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     # --- what LocalLLM asks for ---------------------------------------------------------------
 
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
-        from local_pipelines.engines.torch_engine import answer_request
-
         run = self._run_of(request)
         try:
             return answer_request(run, continuous=self.batching == "continuous")
@@ -175,13 +175,9 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
 
     def _run_of(self, request: GenerationRequest) -> TorchRun:
-        from local_pipelines.engines.torch_run import TorchRun
-
         return TorchRun(self._checked_pipeline(), request, self._defaults())
 
     def _echoes(self, request: GenerationRequest) -> bool:
-        from local_pipelines.engines.torch_options import echoes
-
         if request.echo is not None:
             return request.echo
         options = self._defaults() | request.options
@@ -264,8 +260,6 @@ def _check_batching(fields: dict[str, Any]) -> None:
             next_step=tr('Write batching="static" or batching="continuous".'),
         )
     if batching == "continuous" and fields.get("pipeline") is not None:
-        from local_pipelines.engines.torch_continuous import check_device
-
         check_device(fields["pipeline"])
 
 
@@ -315,7 +309,6 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
             tr("Its devices have names of their own."),
             tr('Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.'),
         )
-    from local_pipelines.workbench.devices import select_device
 
     return select_device(device).index
 
@@ -335,8 +328,6 @@ def _configure(pipeline: Any, options: dict[str, Any]) -> None:
     transformers' text-generation pipeline samples with temperature 0.7 unless told otherwise, even
     if the model's own configuration says not to sample.
     """
-    from local_pipelines.engines.torch_options import configured, generation_config
-
     config, own = configured(pipeline), pipeline.model.generation_config
     config.do_sample = bool(own.do_sample)
     config.temperature = own.temperature if own.temperature is not None else 1.0

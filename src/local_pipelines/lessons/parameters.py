@@ -11,6 +11,7 @@ from typing import Any
 from local_pipelines.engines.options import BACKENDS
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.models.names import locate
+from local_pipelines.openvino.config import check_ov_config
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole
@@ -62,8 +63,6 @@ def _check_place(backend: str, device: str | int) -> None:
 
 def _check_openvino_device(device: str | int) -> None:
     if is_openvino_device(device) and device != "CPU":
-        from local_pipelines.openvino.config import check_ov_config
-
         check_ov_config({}, str(device))
 
 

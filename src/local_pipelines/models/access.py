@@ -24,6 +24,7 @@ from local_pipelines.errors import (
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import shown_address, shown_host
+from local_pipelines.workbench.credentials import place_token
 
 __all__ = [
     "call_hub",
@@ -371,8 +372,6 @@ def check_token() -> None:
 
     In a header a line break or an accent would be printed by the client's error.
     """
-    from local_pipelines.workbench.credentials import place_token
-
     place_token()
 
 

@@ -15,6 +15,7 @@ from local_pipelines.errors import ExportError, LocalPipelinesError, MissingPack
 from local_pipelines.openvino.job import ExportJob
 from local_pipelines.openvino.quiet import no_logs, no_warnings, quiet
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.packages import torchvision_fault
 
 __all__ = ["Exporter", "convert", "explained", "load_exporter"]
 
@@ -93,8 +94,6 @@ def load_exporter() -> Exporter:
         try:
             return Exporter()
         except ImportError as error:
-            from local_pipelines.workbench.packages import torchvision_fault
-
             raise MissingPackageError(
                 tr("The OpenVINO tools are installed and cannot be imported."),
                 torchvision_fault() or tr("Python says: {error}.").format(error=error),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local_pipelines.errors import ExportError
+from local_pipelines.models.contents import check_contents
+from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import Model, cached_folder
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.manifest import Manifest, is_same_source, read_manifest
@@ -39,9 +41,6 @@ class ExportJob:
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
-        from local_pipelines.models.contents import check_contents
-        from local_pipelines.models.download import fetch_model
-
         folder = fetch_model(self.model)
         check_contents(folder)
         return folder

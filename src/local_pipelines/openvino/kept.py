@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError
 from local_pipelines.models.names import Model, ModelName, locate
+from local_pipelines.openvino.export import make_export
 from local_pipelines.openvino.file_sums import changed_file
 from local_pipelines.openvino.formats import checked_format
 from local_pipelines.openvino.job import ExportJob
@@ -37,8 +38,6 @@ def exported(model_id: ModelName, weight_format: str) -> Path:
     Raises:
         LocalPipelinesError: As in `export_openvino`.
     """
-    from local_pipelines.openvino.export import make_export
-
     job = _kept_job(model_id, weight_format)
     try:
         return make_export(job)
@@ -69,8 +68,6 @@ def load_kept(model_id: ModelName, weight_format: str, load: Callable[[Path], T]
 
 
 def _made_anew(job: ExportJob, fault: LocalPipelinesError) -> Path:
-    from local_pipelines.openvino.export import make_export
-
     _LOG.warning(
         "%s", tr("{name} is exported again: {fact}").format(name=job.target.name, fact=fault.fact)
     )

@@ -11,6 +11,7 @@ from local_pipelines.openvino.job import ExportJob
 from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.machine import disk_free, ram
+from local_pipelines.workbench.packages import installed_versions
 
 __all__ = ["ExportNeed", "check_need", "check_packages", "need_of"]
 
@@ -19,8 +20,6 @@ _PACKAGES = ("openvino", "optimum-intel", "nncf", "openvino-tokenizers")
 
 def check_packages() -> None:
     """Raise MissingPackageError unless all that takes part in an export is installed."""
-    from local_pipelines.workbench.packages import installed_versions
-
     missing = [name for name, version in installed_versions(_PACKAGES).items() if version is None]
     if missing:
         raise MissingPackageError(

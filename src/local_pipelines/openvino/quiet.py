@@ -11,6 +11,7 @@ from io import StringIO
 from typing import Any
 
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.front_end import running_kernel, widgets_work
 
 __all__ = ["Stages", "no_logs", "no_warnings", "quiet"]
 
@@ -51,8 +52,6 @@ class Stages:
 
 def _is_watched() -> bool:
     """Whether somebody sees a bar: in a notebook that a program runs, it would be stored debris."""
-    from local_pipelines.workbench.front_end import running_kernel, widgets_work
-
     return running_kernel() is None or widgets_work()
 
 

@@ -8,10 +8,16 @@ from html import escape
 from typing import Any, Generic, TypeVar
 
 from local_pipelines.errors import CredentialError, DeviceError, ModelError, ParameterError
+from local_pipelines.models.catalogue import catalogue
+from local_pipelines.models.fit import will_it_fit
+from local_pipelines.models.names import locate
 from local_pipelines.widgets import style
-from local_pipelines.wording.grammar import capitalised, fragment, sentence
+from local_pipelines.wording.grammar import capitalised, fragment, gigabytes, sentence
 from local_pipelines.wording.messages import mark, tr
 from local_pipelines.workbench import front_end
+from local_pipelines.workbench.credentials import find_token
+from local_pipelines.workbench.devices import available_devices, select_device
+from local_pipelines.workbench.settings import hub_is_offline
 
 __all__ = [
     "Picker",
@@ -193,8 +199,6 @@ def device_picker(value: str | int = "auto") -> Picker[str | int]:
     Raises:
         DeviceError: The machine has no such device.
     """
-    from local_pipelines.workbench.devices import available_devices, select_device
-
     best, wanted = select_device(), select_device(value)
     choices: list[Choice[str | int]] = [
         Choice(
@@ -222,21 +226,15 @@ def device_picker(value: str | int = "auto") -> Picker[str | int]:
 
 def _number(name: str, index: int) -> str | int:
     """The number of a device, or its name where the number means another one."""
-    from local_pipelines.workbench.devices import select_device
-
     return index if select_device(index).name == name else name
 
 
 def _describe_device(value: str | int) -> str:
-    from local_pipelines.workbench.devices import select_device
-
     device = select_device(value)
     return tr("{name} ({facts})").format(name=device.name, facts=fragment(device.reason))
 
 
 def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
-    from local_pipelines.workbench.devices import select_device
-
     makers = {"cuda": tr("NVIDIA or AMD GPU"), "xpu": tr("Intel GPU"), "mps": tr("Apple GPU")}
     for family, maker in makers.items():
         if family in present:
@@ -269,10 +267,6 @@ def model_picker(value: str = "pocket") -> Picker[str]:
     Raises:
         ModelError: `value` cannot be a model's name, or is a folder without a model.
     """
-    from local_pipelines.models.catalogue import catalogue
-    from local_pipelines.models.names import locate
-    from local_pipelines.workbench.devices import select_device
-
     entry = catalogue().find(value) if isinstance(value, str) else None
     wanted = entry.id if entry else str(value).strip()
     model = None if entry else locate(value)
@@ -296,10 +290,6 @@ def _describe_model(choice: Choice[str]) -> str:
 
 
 def _model_choice(model_id: str, device: Any) -> Choice[str]:
-    from local_pipelines.models.catalogue import catalogue
-    from local_pipelines.models.fit import will_it_fit
-    from local_pipelines.wording.grammar import gigabytes
-
     try:
         fit = will_it_fit(model_id, device)
     except ModelError as error:
@@ -318,10 +308,6 @@ def _model_choice(model_id: str, device: Any) -> Choice[str]:
 
 def _obstacle(fit: Any, *, gated: bool) -> str:
     """Why a model cannot be had here, the most stubborn reason first; empty if it can."""
-    from local_pipelines.wording.grammar import gigabytes
-    from local_pipelines.workbench.credentials import find_token
-    from local_pipelines.workbench.settings import hub_is_offline
-
     if fit.verdict == "does not fit":
         if fit.disk_free is not None and (fit.download_bytes or 0) > fit.disk_free:
             return tr("does not fit on the disk: {free} are free").format(

@@ -21,7 +21,7 @@ from local_pipelines.workbench.cache_folder import (
     place_cache,
 )
 from local_pipelines.workbench.credentials import clean_token, find_token
-from local_pipelines.workbench.machine import disk_free, usable_cores
+from local_pipelines.workbench.machine import disk_free, ram, usable_cores
 from local_pipelines.workbench.packages import (
     NEEDED,
     installed_versions,
@@ -127,8 +127,6 @@ def _report(
     home: Path,
     notes: list[str],
 ) -> Environment:
-    from local_pipelines.workbench.machine import ram
-
     total, free = ram()
     system = "macOS" if platform.system() == "Darwin" else platform.system()
     return Environment(

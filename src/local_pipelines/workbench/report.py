@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from local_pipelines.wording.columns import columns, fold, html_table
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import without_home
+from local_pipelines.workbench.devices import select_device
 from local_pipelines.workbench.packages import OPTIONAL
 from local_pipelines.workbench.settings import shown_path
 
@@ -64,8 +65,6 @@ class Environment:
         Raises:
             DeviceError: If no device can be selected.
         """
-        from local_pipelines.workbench.devices import select_device
-
         return select_device()
 
     def _rows(self) -> list[tuple[str, str]]:
