@@ -15,8 +15,11 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import PromptTemplate
+from langchain_huggingface import HuggingFacePipeline
 
-from local_pipelines.errors import DeviceError, ModelError, ParameterError
+from local_pipelines import LocalPipeline
+from local_pipelines.errors import DeviceError, MissingPackageError, ModelError, ParameterError
+from local_pipelines.workbench import versions
 
 FRANCE = "What is the capital of France?"
 PERU = "What is the capital of Peru?"
@@ -584,3 +587,24 @@ def test_the_engines_need_no_langchain(run_python: Callable[..., str]) -> None:
     code = "import local_pipelines.engines.torch_engine, local_pipelines.engines.genai_model, sys"
     imported = set(run_python(f"{code}; print(*sys.modules)").split())
     assert not {"langchain_core", "pydantic", "torch", "transformers"} & imported
+
+
+def test_a_version_that_breaks_a_promise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transformers newer than any tried, which lost a name, is told by its version."""
+    monkeypatch.setattr(versions, "installed_version", lambda name: "99.0")
+
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise AttributeError("'TextGenerationPipeline' object has no attribute 'generation_config'")
+
+    monkeypatch.setattr(HuggingFacePipeline, "from_model_id", broken)
+    with pytest.raises(MissingPackageError, match=r"transformers 99\.0.*newer than the newest"):
+        LocalPipeline.from_model_id("pocket")
+
+
+def test_an_old_version_is_refused_before_a_model_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A transformers below the lower bound is named, with the command that helps."""
+    monkeypatch.setattr(versions, "installed_version", lambda name: "0.1")
+    with pytest.raises(MissingPackageError, match=r"transformers 0\.1 is too old"):
+        LocalPipeline.from_model_id("pocket")

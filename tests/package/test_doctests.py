@@ -22,3 +22,10 @@ def test_an_example_gives_what_it_says(name: str) -> None:
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0
     assert results.failed == 0
+
+
+def test_pure_functions_have_examples() -> None:
+    """At least 25 functions show in their docstring what they give back."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = [test for name in MODULES for test in finder.find(importlib.import_module(name))]
+    assert len([test for test in found if test.examples]) >= 25

@@ -34,6 +34,7 @@ from local_pipelines.models.paths import model_path
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
 from local_pipelines.workbench.devices import select_device
+from local_pipelines.workbench.versions import check_versions, explained_by_version
 
 if TYPE_CHECKING:
     from local_pipelines.engines.torch_run import TorchRun
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalPipeline"]
 
 _TASK = "text-generation"
+_BELOW = ("transformers", "huggingface_hub", "langchain-huggingface", "accelerate", "torch")
 _marks: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie nowhere
 _DEFAULT_BATCH_SIZE = 4  # as in LangChain
 _QUICK = 500_000_000  # bytes that are loaded within a second or so
@@ -121,6 +123,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             DeviceError: There is no such device.
             ModelError: There is no such model.
         """
+        check_versions(*_BELOW)
         _check_task(task)
         checked_size(batch_size)
         check_no_token(kwargs)
@@ -140,7 +143,11 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             if name in GENERATION_OPTIONS
         }
         others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        with _quiet_loading(path), checked_loading(model.name, Path(path)):
+        with (
+            _quiet_loading(path),
+            checked_loading(model.name, Path(path)),
+            explained_by_version(*_BELOW),
+        ):
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,
@@ -159,7 +166,8 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             check_is_filled(model.name, llm.pipeline.model, model.fetched(Path(path)).weights)
         llm.model_id, llm.model_kwargs = model.name, model_kwargs
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
-        _configure(llm.pipeline, generating)
+        with explained_by_version(*_BELOW):
+            _configure(llm.pipeline, generating)
         return llm
 
     # --- what LocalLLM asks for ---------------------------------------------------------------
@@ -167,7 +175,8 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
         try:
-            return answer_request(run, continuous=self.batching == "continuous")
+            with explained_by_version(*_BELOW):
+                return answer_request(run, continuous=self.batching == "continuous")
         finally:
             self._last_batch = run.report or self._last_batch  # of a call that failed too
 

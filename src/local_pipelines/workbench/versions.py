@@ -73,7 +73,6 @@ def explained_by_version(*names: str) -> Iterator[None]:
     Raises:
         MissingPackageError: In place of a raw error, where one of them is newer than tried.
     """
-    check_versions(*names)
     try:
         yield
     except LocalPipelinesError:
