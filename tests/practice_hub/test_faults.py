@@ -363,18 +363,6 @@ def test_a_disk_that_is_too_small_is_told_before_the_download(
     monkeypatch.setattr(download_module, "download_space", measured)
     assert_a_second_try_works(hub)
 
-
-def test_a_drive_that_is_not_there_has_unknown_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Windows not even the root of a path need exist."""
-
-    def nothing(folder: Path) -> None:
-        raise FileNotFoundError(folder)
-
-    monkeypatch.setattr(download_module.shutil, "disk_usage", nothing)
-    assert download_module.download_space() is None
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
 def test_a_disk_that_fills_up_is_a_sentence(
     hub: PracticeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -501,6 +501,8 @@ class LocalLLM(BaseLLM):
 def _called_with(llm: LocalLLM, kwargs: dict[str, Any]) -> Iterator[None]:
     options = {name: kwargs[name] for name in sorted(set(kwargs) - _IDLE)}
     check_no_token(options)  # LangChain shows them to callbacks before it asks us
+    # And writes them into its cache's key, which some numbers are too long for.
+    check_generation_options({n: v for n, v in options.items() if n in GENERATION_OPTIONS})
     token = _call.set((llm, options))
     try:
         yield
