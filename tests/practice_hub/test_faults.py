@@ -363,6 +363,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_download(
     monkeypatch.setattr(download_module, "download_space", measured)
     assert_a_second_try_works(hub)
 
+
 def test_a_disk_that_fills_up_is_a_sentence(
     hub: PracticeHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:

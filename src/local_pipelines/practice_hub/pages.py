@@ -27,7 +27,8 @@ def front(repositories: Iterable[Repository]) -> str:
         if not r.private
     ]
     said = tr("This Hub runs on your machine. Its models have the names of real ones.")
-    link = f'<p><a href="/settings/tokens">{escape(tr("Access tokens"))}</a></p>'
+    words = escape(tr("Access tokens"))
+    link = f'<p><a href="/settings/tokens">{words}</a></p>'
     table = _table((tr("model"), tr("access")), rows)
     return _page(_TITLE, f"<p>{escape(said)}</p>{link}{table}")
 
@@ -47,10 +48,11 @@ def model(repository: Repository, accounts: Iterable[Account], viewer: Account |
     """A model's page, with the button that accepts its licence."""
     files = "".join(f"<li>{escape(path)}</li>" for path in repository.files)
     gate = _gate(repository, accounts, viewer) if repository.gated else ""
+    heading = escape(tr("Files"))
     licence = tr("Licence: {licence}").format(licence=repository.licence)
     return _page(
         repository.id,
-        f"<p>{escape(licence)}</p>{gate}<h2>{escape(tr('Files'))}</h2><ul>{files}</ul>",
+        f"<p>{escape(licence)}</p>{gate}<h2>{heading}</h2><ul>{files}</ul>",
     )
 
 
@@ -72,10 +74,11 @@ def _gate(repository: Repository, accounts: Iterable[Account], viewer: Account |
     )
     why = tr("Its owners ask you to accept their licence before you read the files.")
     button = tr("Agree and access repository")
+    heading, account = escape(tr("This is a gated model")), escape(tr("account"))
     return (
-        f"<h2>{escape(tr('This is a gated model'))}</h2><p>{escape(why)}</p>{status}"
+        f"<h2>{heading}</h2><p>{escape(why)}</p>{status}"
         f'<form method="post" action="/{escape(repository.id)}/accept">'
-        f'<label>{escape(tr("account"))} <select name="account">{options}</select></label> '
+        f'<label>{account} <select name="account">{options}</select></label> '
         f'<button type="submit">{escape(button)}</button></form>'
     )
 

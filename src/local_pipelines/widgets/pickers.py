@@ -134,7 +134,8 @@ class Picker(Generic[Value]):
         return style.styled("lp-picker", _CSS, parts)
 
     def _closed_rows(self) -> Iterator[str]:
-        yield f'<div role="group" aria-label="{escape(tr("Not to be had here"))}">'
+        label = escape(tr("Not to be had here"))
+        yield f'<div role="group" aria-label="{label}">'
         for each in self._closed:
             text = f"{escape(each.name)} — {escape(each.facts)}" if each.facts else each.name
             yield (

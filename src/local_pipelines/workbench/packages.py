@@ -52,7 +52,7 @@ OPTIONAL = {  # package: the extra that brings it
 }
 _COURSE = "local-pipelines"
 # Named here because "openvino" is a package, too: without the course's metadata we could not tell.
-_EXTRAS = ("lab", "openvino", "test")
+_EXTRAS = ("docs", "lab", "openvino", "scale", "test")
 
 
 @dataclass(frozen=True)
