@@ -83,28 +83,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """How much there is to load.
+    """How much there is to load."""
 
-    Args:
-        floats: Numbers stored as floating point, which are loaded in the dtype asked for.
-        other_bytes: Bytes that are loaded as they are: quantised weights, OpenVINO files.
-    """
-
-    floats: int
-    other_bytes: int = 0
+    floats: int  # stored as floating point, and loaded in the dtype asked for
+    other_bytes: int = 0  # loaded as they are: quantised weights, OpenVINO files
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Find all weight files of a model and check that none is missing.
-
-    Args:
-        folder: A folder in the Hugging Face or OpenVINO layout.
-
-    Returns:
-        The files, at least one.
+    """Find all weight files of a model, at least one.
 
     Raises:
-        ModelError: `folder` is no model, or not a whole one.
+        ModelError: `folder` is no model in the Hugging Face or OpenVINO layout, or not a whole one.
     """
     if not (folder / "config.json").is_file():
         raise _no_config(folder)
@@ -113,22 +102,21 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / "model.safetensors"]
     if (folder / "model.safetensors.index.json").is_file():
         return _shards(folder / "model.safetensors.index.json")
-    if (folder / "openvino_model.xml").is_file():
-        return _openvino(folder)
-    raise _no_weights(folder)
+    if not (folder / "openvino_model.xml").is_file():
+        raise _no_weights(folder)
+    if (folder / "openvino_model.bin").is_file():
+        return [folder / "openvino_model.bin"]
+    raise ModelError(
+        tr("{folder} has openvino_model.xml without openvino_model.bin.").format(folder=folder),
+        tr("The first describes the model, the second holds its weights."),
+        tr("Copy both, or export the model again."),
+    )
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
-    """Read the headers of the safetensors files among `files`.
-
-    Raises:
-        ModelError: One is cut off, or no safetensors file.
-    """
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        if file.suffix == ".safetensors":
-            tensors.update(_header(file))
-    return tensors
+    """Read the headers of the safetensors files among `files`, or raise ModelError."""
+    headers = (_header(file) for file in files if file.suffix == ".safetensors")
+    return {name: tensor for header in headers for name, tensor in header.items()}
 
 
 def weigh(files: Iterable[Path], tensors: Mapping[str, Tensor]) -> Weights:
@@ -182,11 +170,7 @@ def _first(config: dict[str, Any], *names: str) -> int | None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON file of a model, which holds an object.
-
-    Raises:
-        ModelError: It holds something else.
-    """
+    """Read a JSON file of a model, which holds an object, or raise ModelError."""
     cause = tr("It was probably cut off, or damaged on its way.")
     try:
         text = file.read_text(encoding="utf-8")
@@ -241,17 +225,6 @@ def _what_is_missing(folder: Path, missing: list[str], total: int) -> str:
         "{folder} lacks the weight file {name} and {more} more, of {total}.",
         more,
     ).format(folder=folder, name=missing[0], more=more, total=total)
-
-
-def _openvino(folder: Path) -> list[Path]:
-    weights = folder / "openvino_model.bin"
-    if not weights.is_file():
-        raise ModelError(
-            tr("{folder} has openvino_model.xml without openvino_model.bin.").format(folder=folder),
-            tr("The first describes the model, the second holds its weights."),
-            tr("Copy both, or export the model again."),
-        )
-    return [weights]
 
 
 def _no_config(folder: Path) -> ModelError:

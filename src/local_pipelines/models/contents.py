@@ -41,16 +41,7 @@ _TOKENS = {
 def checked_loading(
     name: str, folder: Path, *, kind: type[ModelError] = ModelError
 ) -> Iterator[None]:
-    """Load what lies in a folder, so that every fault in it ends in one sentence.
-
-    Args:
-        name: What to call the model.
-        folder: Where it lies.
-        kind: The error to raise; EngineError where another engine, or a new export, may do.
-
-    Raises:
-        ModelError: Its files say what cannot be, or a library cannot load them.
-    """
+    """Load what lies in a folder, so that each fault in it ends in one sentence, a `kind`."""
     try:
         check_contents(folder)
     except ModelError as fault:
@@ -66,19 +57,16 @@ def checked_loading(
         raise kind(found.fact, found.cause, found.next_step) from error
 
 
-# --- before ------------------------------------------------------------------------------------
-
-
 def check_contents(folder: Path) -> None:
-    """Refuse what a model's small files must not say.
-
-    Raises:
-        ModelError: One is broken, names files outside the folder, or asks for what cannot be.
-    """
+    """Refuse, as a ModelError, what a model's small files must not say."""
     config = read_json(folder / "config.json")
     _check_config(folder, config)
     if not any(any(folder.glob(name)) for name in _WORDS):
-        raise _has_no_words(folder)
+        raise ModelError(
+            tr("{folder} has no tokenizer.").format(folder=folder),
+            tr("None of its files holds the words of the model, such as tokenizer.json."),
+            tr("Add the tokenizer's files, or fetch the model again."),
+        )
     if (folder / "tokenizer.json").is_file():
         _check_is_object(folder / "tokenizer.json")
     if (folder / "tokenizer_config.json").is_file():
@@ -98,14 +86,6 @@ def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
                 raise cannot_be(folder, "config.json", name, part[name])
     if not isinstance(config.get("model_type", ""), str):
         raise cannot_be(folder, "config.json", "model_type", config["model_type"])
-
-
-def _has_no_words(folder: Path) -> ModelError:
-    return ModelError(
-        tr("{folder} has no tokenizer.").format(folder=folder),
-        tr("None of its files holds the words of the model, such as tokenizer.json."),
-        tr("Add the tokenizer's files, or fetch the model again."),
-    )
 
 
 def _check_is_object(file: Path) -> None:
@@ -164,23 +144,18 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
 
 
 def _check_tokens(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    vocabulary = (config.get("text_config") or config).get("vocab_size")
+    most = ((config.get("text_config") or config).get("vocab_size") or SIZES["vocab_size"]) - 1
     for name in sorted(_TOKENS & given.keys()):
-        _check_token_ids(folder, name, given[name], vocabulary)
-
-
-def _check_token_ids(folder: Path, name: str, value: object, vocabulary: int | None) -> None:
-    most = (vocabulary or 2**26) - 1
-    least = -1 if name == "pad_token_id" else 0  # old models write -1 for none
-    for token in value if isinstance(value, list) else [value]:
-        if token is not None and not is_whole(token, least, most):
-            raise cannot_be(folder, "generation_config.json", name, token)
+        least = -1 if name == "pad_token_id" else 0  # old models write -1 for none
+        for token in given[name] if isinstance(given[name], list) else [given[name]]:
+            if token is not None and not is_whole(token, least, most):
+                raise cannot_be(folder, "generation_config.json", name, token)
 
 
 def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
     """Make the error for what one of a model's files says."""
-    shown = type(value).__name__ if isinstance(value, int | list | dict) else repr(value)
-    with suppress(ValueError):  # Python writes no number of more than 4,300 digits
+    shown = type(value).__name__  # Python writes no number of more than 4,300 digits
+    with suppress(ValueError):
         shown = repr(value)
     return ModelError(
         tr("{file} of {folder} says {name} = {value}, which cannot be.").format(
@@ -192,12 +167,9 @@ def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
 
 
 def check_is_filled(name: str, model: Any, stored: Weights) -> None:
-    """See that a model of torch's got all its numbers from its files.
+    """See that a model of torch's got all its numbers from its files, or raise ModelError.
 
     transformers fills what the files lack with random numbers, and says so in a log only.
-
-    Raises:
-        ModelError: Some are missing.
     """
     numbers = sum(each.numel() for each in model.parameters())  # what is shared counts once
     by_design = getattr(model, "_keys_to_ignore_on_load_missing", None)
@@ -210,9 +182,6 @@ def check_is_filled(name: str, model: Any, stored: Weights) -> None:
         tr("The model would compute with random numbers in their place."),
         tr("Fetch the model again, or take another one."),
     )
-
-
-# --- after -------------------------------------------------------------------------------------
 
 
 def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
@@ -240,9 +209,11 @@ def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
             tr("The two files are probably of different models."),
             tr("Fetch the model again, or take another one."),
         )
+    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
+    said = ": ".join([type(error).__name__, *lines[:1]])
     return _wrong_type(name, folder, error) or ModelError(
         tr("{name} cannot be loaded.").format(name=name),
-        tr("The library that loads it says: {error}.").format(error=fragment(_first_line(error))),
+        tr("The library that loads it says: {error}.").format(error=fragment(said)),
         tr("Correct the options that you gave, fetch the model again, or take another one."),
     )
 
@@ -274,8 +245,3 @@ def _wrong_type(name: str, folder: Path, error: Exception) -> ModelError | None:
             next_step=step,
         )
     return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

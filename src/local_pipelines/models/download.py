@@ -76,18 +76,11 @@ class _WrongBytesError(Exception):
 
 
 def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
-    """Make sure that a model is on this machine, whole.
-
-    Args:
-        model_id: An id of the Hub, "pocket", or a folder.
-        revision: A branch, tag or commit of the Hub; the main branch if not given.
-
-    Returns:
-        The folder that it lies in. What was downloaded before is not asked for again.
+    """Make sure that a model is on this machine, whole, and give the folder that it lies in.
 
     Raises:
-        LocalPipelinesError: No access, no way to the Hub, no such model or no room, a
-            sentence each.
+        LocalPipelinesError: No access, no way to the Hub, no such model or no space: a sentence
+            for each reason.
     """
     model = locate(model_id)
     if model.folder is not None:

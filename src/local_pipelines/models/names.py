@@ -42,18 +42,12 @@ class Model:
     """A model whose name is understood: a checked folder, or a well-formed id of the Hub.
 
     What is read from its files is read when first needed, and once.
-
-    Args:
-        name: As it was asked for.
-        folder: Where it lies; None for a model of the Hub that was not fetched in this call.
-        hub_id: Its id, if it is one of the Hub's.
-        is_pocket: It is the embedded model, asked for by its name.
     """
 
-    name: str
-    folder: Path | None = None
-    hub_id: str | None = None
-    is_pocket: bool = False
+    name: str  # as it was asked for
+    folder: Path | None = None  # where it lies; None for one of the Hub not fetched in this call
+    hub_id: str | None = None  # its id, if it is one of the Hub's
+    is_pocket: bool = False  # it is the embedded model, asked for by its name
 
     def __str__(self) -> str:
         return self.name
@@ -107,11 +101,7 @@ ModelName: TypeAlias = str | os.PathLike[str] | Model
 
 
 def locate(model: ModelName) -> Model:
-    """Understand a model's name.
-
-    Args:
-        model: "pocket", a folder with a model in it, an id of the Hub, or what this function
-            returned before, which is returned as it is.
+    """Understand a model's name: "pocket", a folder with a model in it, or an id of the Hub.
 
     Raises:
         ModelError: It cannot be a model's name, or the folder holds no whole model.
@@ -125,10 +115,7 @@ def locate(model: ModelName) -> Model:
             tr("{model!r} names no model.").format(model=model),
             next_step=tr('Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.'),
         )
-    return _from_text(model.strip())
-
-
-def _from_text(name: str) -> Model:
+    name = model.strip()
     if is_pocket(name):
         return _embedded(name)
     if "://" in name:
@@ -206,13 +193,8 @@ def _is_address(model: str) -> ModelError:
 
 
 def _looks_like_path(model: str) -> bool:
-    return (
-        model[0] in "./~"
-        or "\\" in model
-        or model.count("/") > 1
-        or model.endswith("/")
-        or re.match(r"[A-Za-z]:", model) is not None
-    )
+    # Its beginning, such as ./, ~ or C:, a backslash, two slashes, or one at its end.
+    return bool(re.match(r"[./~]|[A-Za-z]:", model) or re.search(r"\\|/.*/|/$", model, re.S))
 
 
 def _exists(path: Path) -> bool:
@@ -233,33 +215,21 @@ def is_hub_id(model: str) -> bool:
 
 def did_you_mean(model: str) -> str:
     """A sentence with the nearest id of the catalogue; empty if none is near."""
-    near = _nearest_id(model)
-    if not near or near == model:
-        return ""
-    return tr('Did you mean "{near}"?').format(near=near)
-
-
-def _nearest_id(model: str) -> str | None:
-    names: dict[str, str] = {}
-    for entry in catalogue():
-        names[entry.id.lower()] = entry.id
-        names[entry.id.split("/")[-1].lower()] = entry.id
+    ids = [entry.id for entry in catalogue()]
+    names = {each.lower(): each for each in ids}
+    names |= {each.lower().split("/")[-1]: each for each in ids}
     wanted = model.lower().replace(" ", "-")
-    for text in (wanted, wanted.split("/")[-1]):
-        if near := nearest(text, names):
-            return names[near]
-    return None
+    found = nearest(wanted, names) or nearest(wanted.split("/")[-1], names)
+    if found is None or names[found] == model:
+        return ""
+    return tr('Did you mean "{near}"?').format(near=names[found])
 
 
 # --- the cache ---------------------------------------------------------------------------------
 
 
 def cached_model(hub_id: str, revision: str | None = None) -> Path | None:
-    """Where the cache has a model that was downloaded whole.
-
-    Raises:
-        ModelError: The revision cannot be one.
-    """
+    """Where the cache has a model that was downloaded whole."""
     if revision and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
         raise no_such_revision(hub_id)  # it becomes a file's name in the cache
     folder = cached_folder(hub_id, revision)

@@ -64,15 +64,10 @@ def model_path(model: ModelName, *, revision: str | None = None) -> str:
 
 
 def ask_hub(model_id: str) -> ModelInfo | None:
-    """Ask the Hub once about a model.
-
-    Returns:
-        What it says; None if it answers but refuses: `check_access` says why.
+    """Ask the Hub once about a model; None if it answers but refuses: `check_access` says why.
 
     Raises:
-        CredentialError: What stands in the token's place cannot be one.
-        ModelError: The Hub has no such model.
-        OfflineError: There is no way to the Hub.
+        LocalPipelinesError: No token that can be one, no such model, or no way to the Hub.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError

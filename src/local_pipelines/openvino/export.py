@@ -91,14 +91,7 @@ def make_export(
 ) -> Path:
     """Do what `export_openvino` does, of arguments that are checked.
 
-    Args:
-        job: What to export, and where to.
-        progress: Show the stages while they run.
-        force: Start though memory or disk seem too small.
-        replace: Let what lies in the folder give way, once the new export is finished.
-
-    Raises:
-        LocalPipelinesError: As in `export_openvino`.
+    With `replace`, what lies in the folder gives way once the new export is finished.
     """
     recover(job.target)
     if not replace and job.is_done():

@@ -62,7 +62,6 @@ def choose_group_size(weight_format: str, wanted: int | None, model: Model) -> i
 
     Raises:
         ParameterError: The one asked for does not.
-        ModelError: Its files cannot be read.
     """
     if weight_format != "int4":
         return None

@@ -46,11 +46,7 @@ class ExportJob:
         return folder
 
     def is_done(self) -> bool:
-        """Whether the folder holds this very export.
-
-        Raises:
-            ExportError: It holds something else, or a damaged export.
-        """
+        """Whether the folder holds this very export; ExportError if it holds something else."""
         target = self.target
         try:
             if not target.exists() or (target.is_dir() and not any(target.iterdir())):

@@ -32,18 +32,7 @@ _SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an export was made from, and its files.
-
-    Args:
-        model: "pocket", an id of the Hub, or a folder's name.
-        revision: The commit on the Hub, which says it all; empty if there is none.
-        source_files: The model's files; none if there is a commit.
-        weight_format: "fp32", "int8" or "int4".
-        group_size: int4 only.
-        group_size_chosen: Nobody asked for that group size.
-        versions: The tools that made it.
-        files: The export's own files.
-    """
+    """What an export was made from, and its files."""
 
     model: str
     revision: str
@@ -105,17 +94,7 @@ def write_manifest(
     group_size: int | None,
     group_size_chosen: bool,
 ) -> None:
-    """Write down what an export was made from; the last thing before it is given its name.
-
-    Args:
-        folder: The export.
-        source: Where the model's files lie.
-        model: "pocket", an id of the Hub, or a folder's name.
-        revision: The commit on the Hub, which says it all; without one the files are hashed.
-        weight_format: "fp32", "int8" or "int4".
-        group_size: int4 only.
-        group_size_chosen: Nobody asked for that group size.
-    """
+    """Write down what an export was made from; the last thing before it is given its name."""
     made_from: dict[str, Any] = {"model": model}
     if revision:
         made_from["revision"] = revision
