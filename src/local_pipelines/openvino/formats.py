@@ -10,6 +10,7 @@ from local_pipelines.models.checkpoint import read_json
 from local_pipelines.models.names import Model
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.checks import is_whole
 
 __all__ = [
     "BYTES_PER_WEIGHT",
@@ -47,7 +48,7 @@ def check_group_size(size: object, weight_format: str) -> None:
             ),
             next_step=tr('Take it away, or write weight_format="int4".'),
         )
-    if isinstance(size, bool) or not isinstance(size, int) or (size < 1 and size != -1):
+    if not is_whole(size, -1) or size == 0:
         raise ParameterError(
             tr(
                 "group_size = {size!r} cannot work: it is a number of weights, or -1 for a whole"

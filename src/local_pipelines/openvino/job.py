@@ -35,9 +35,8 @@ class ExportJob:
     @property
     def title(self) -> str:
         """Model and format, as the line of progress has them."""
-        return tr("{name} to {weight_format}").format(
-            name=self.name, weight_format=self.weight_format
-        )
+        form = self.weight_format
+        return tr("{name} to {weight_format}").format(name=self.name, weight_format=form)
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
@@ -55,18 +54,16 @@ class ExportJob:
             raise cannot_write(target, error) from error
         manifest = read_manifest(target)
         if manifest is None:
+            fact = tr("{target} is there already, and not an export of this course.")
             raise ExportError(
-                tr("{target} is there already, and not an export of this course.").format(
-                    target=target
-                ),
+                fact.format(target=target),
                 tr("Nothing in it was changed."),
                 tr("Write another folder's name."),
             )
         if difference := self._difference(manifest):
+            fact = tr("{target} holds another export: {difference}.")
             raise ExportError(
-                tr("{target} holds another export: {difference}.").format(
-                    target=target, difference=difference
-                ),
+                fact.format(target=target, difference=difference),
                 tr("Nothing in it was changed."),
                 tr(
                     "Write another folder's name, such as one for each model and format, or delete"
@@ -78,24 +75,18 @@ class ExportJob:
 
     def _difference(self, found: Manifest) -> str:
         """How the export that was found is not the one asked for; empty if it is."""
+        model, size, wanted = found.model, found.group_size, self.group_size
         if not self._is_source(found):
-            if found.model == self.name:
-                return tr("it was made from {model}, of which this is another version").format(
-                    model=found.model
-                )
-            return tr("it was made from {model}").format(model=found.model)
-        if found.weight_format != self.weight_format:
-            return tr("{found}, not {wanted}").format(
-                found=found.weight_format, wanted=self.weight_format
-            )
-        if self.group_size is None and not found.group_size_chosen:
-            return tr("int4 with group_size={size}, which this call does not ask for").format(
-                size=found.group_size
-            )
-        if self.group_size not in {None, found.group_size}:
-            return tr("int4 with groups of {size}, not {wanted}").format(
-                size=found.group_size, wanted=self.group_size
-            )
+            another = tr("it was made from {model}, of which this is another version")
+            other = tr("it was made from {model}")
+            return (another if model == self.name else other).format(model=model)
+        if (form := found.weight_format) != self.weight_format:
+            return tr("{found}, not {wanted}").format(found=form, wanted=self.weight_format)
+        if wanted is None and not found.group_size_chosen:
+            difference = tr("int4 with group_size={size}, which this call does not ask for")
+            return difference.format(size=size)
+        if wanted not in {None, size}:
+            return tr("int4 with groups of {size}, not {wanted}").format(size=size, wanted=wanted)
         return ""
 
     def _is_source(self, found: Manifest) -> bool:
