@@ -20,6 +20,7 @@ from local_pipelines.errors import (
     LocalPipelinesError,
     ModelError,
     OfflineError,
+    State,
 )
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
@@ -29,7 +30,6 @@ from local_pipelines.workbench.credentials import place_token
 __all__ = [
     "call_hub",
     "check_access",
-    "check_token",
     "explain_refusal",
     "host",
     "is_local_fault",
@@ -62,7 +62,7 @@ def check_access(model_id: str, *, revision: str | None = None) -> str:
         commit: str | None = get_hf_file_metadata(url, timeout=PATIENCE).commit_hash
         return commit
 
-    check_token()
+    place_token()  # refuses one that the client would print when it finds that it cannot send it
     if commit := call_hub(model_id, look):
         return commit
     raise _log_in_page()
@@ -167,13 +167,13 @@ def _explain_silence(model_id: str, error: Exception) -> LocalPipelinesError:
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
+        step = tr(
+            "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection."
+        )
         return OfflineError(
             tr("{model_id} is not on this machine, or only in part.").format(model_id=model_id),
             tr("HF_HUB_OFFLINE forbids downloads."),
-            tr(
-                "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a"
-                " connection."
-            ),
+            step,
         )
     if isinstance(error, HFValidationError):
         return ModelError(
@@ -264,36 +264,25 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
             state="scope",
         )
     if "awaiting" in message or "pending" in message:
-        return AccessError(
-            tr("Your request to read {model_id} waits for its owners' answer.").format(
-                model_id=model_id
-            ),
-            tr("They decide by hand, which may take days."),
-            tr("Its state is shown at {page}; until then take another model.").format(
-                page=_page(model_id)
-            ),
-            state="pending",
-        )
-    if "rejected" in message:
-        return AccessError(
-            tr("The owners of {model_id} have refused your request to read it.").format(
-                model_id=model_id
-            ),
-            tr("They need not say why."),
-            tr("Take another model; {page} says whom to ask.").format(page=_page(model_id)),
-            state="rejected",
-        )
-    return AccessError(
-        tr("You are logged in, and the licence of {model_id} is not accepted yet.").format(
-            model_id=model_id
-        ),
-        tr("A token alone does not open a gated model."),
-        tr(
+        state: State = "pending"
+        fact = tr("Your request to read {model_id} waits for its owners' answer.")
+        cause = tr("They decide by hand, which may take days.")
+        step = tr("Its state is shown at {page}; until then take another model.")
+    elif "rejected" in message:
+        state = "rejected"
+        fact = tr("The owners of {model_id} have refused your request to read it.")
+        cause = tr("They need not say why.")
+        step = tr("Take another model; {page} says whom to ask.")
+    else:
+        state = "not accepted"
+        fact = tr("You are logged in, and the licence of {model_id} is not accepted yet.")
+        cause = tr("A token alone does not open a gated model.")
+        step = tr(
             "Open {page}, accept the licence with the account that the token is of, and run the"
             " cell again."
-        ).format(page=_page(model_id)),
-        state="not accepted",
-    )
+        )
+    fact, step = fact.format(model_id=model_id), step.format(page=_page(model_id))
+    return AccessError(fact, cause, step, state=state)
 
 
 def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
@@ -325,11 +314,6 @@ def _no_such_model(model_id: str, private: str) -> ModelError:
         paragraph(tr("The id is misspelt, or the model was removed."), private),
         tr("Look for it at {endpoint}/models.").format(endpoint=_endpoint()),
     )
-
-
-def check_token() -> None:
-    """Refuse a token that the client would print when it finds that it cannot send it."""
-    place_token()
 
 
 def _endpoint() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -68,37 +68,32 @@ class Catalogue(Sequence[CatalogueEntry]):
         model_id = {"gpt2": "openai-community/gpt2"}.get(model_id, model_id)
         return next((entry for entry in self._entries if entry.id == model_id), None)
 
+    def _rows(self) -> list[list[str]]:
+        rows = [[cell(entry) for cell in _COLUMNS.values()] for entry in self._entries]
+        return [[tr(name) for name in _COLUMNS], *rows]
+
     def __repr__(self) -> str:
-        return align([_headings(), *map(_row, self._entries)])
+        return align(self._rows())
 
     def _repr_html_(self) -> str:
-        return html_table(map(_row, self._entries), head=_headings())
+        head, *rows = self._rows()
+        return html_table(rows, head=head)
 
 
-def _headings() -> tuple[str, ...]:
-    return (
-        "MODEL_ID",
-        tr("parameters"),
-        tr("download"),
-        tr("chat"),
-        tr("gated"),
-        tr("licence"),
-        tr("languages"),
-        tr("note"),
-    )
-
-
-def _row(entry: CatalogueEntry) -> tuple[str, ...]:
-    return (
-        entry.id,
-        "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M",
-        tr("none") if is_pocket(entry.id) else gigabytes(entry.download_bytes),
-        tr("yes") if entry.has_chat_template else tr("no"),
-        tr("yes") if entry.gated else tr("no"),
-        entry.licence,
-        tr(entry.languages),
-        tr(entry.note),
-    )
+_COLUMNS: dict[str, Callable[[CatalogueEntry], str]] = {
+    "MODEL_ID": lambda entry: entry.id,
+    mark("parameters"): lambda entry: (
+        "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M"
+    ),
+    mark("download"): lambda entry: (
+        tr("none") if is_pocket(entry.id) else gigabytes(entry.download_bytes)
+    ),
+    mark("chat"): lambda entry: tr("yes") if entry.has_chat_template else tr("no"),
+    mark("gated"): lambda entry: tr("yes") if entry.gated else tr("no"),
+    mark("licence"): lambda entry: entry.licence,
+    mark("languages"): lambda entry: tr(entry.languages),
+    mark("note"): lambda entry: tr(entry.note),
+}
 
 
 def catalogue() -> Catalogue:
@@ -137,7 +132,7 @@ def _pocket() -> CatalogueEntry:
         folder = pocket_folder()
         weights = checkpoint.weight_files(folder)
         parameters = checkpoint.weigh(weights, checkpoint.read_tensors(weights)).floats
-        size = checkpoint.folder_size(folder)
+        size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         shape = checkpoint.read_shape(folder)
     except ModelError:
         pass  # a list of models is no place to fail: model_path("pocket") says what is wrong

@@ -21,7 +21,6 @@ __all__ = [
     "Shape",
     "Tensor",
     "Weights",
-    "folder_size",
     "formats_in",
     "read_json",
     "read_shape",
@@ -32,24 +31,16 @@ __all__ = [
 
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
 INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_HEADS = ("num_attention_heads", "n_head", "num_heads")
+_WIDTH = ("hidden_size", "n_embd", "d_model")
+_CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
 SIZES = {
-    "d_model": 2**20,
-    "head_dim": 2**16,
-    "hidden_size": 2**20,
+    **dict.fromkeys(_LAYERS, 10_000),
+    **dict.fromkeys((*_HEADS, "num_key_value_heads", "head_dim"), 2**16),
+    **dict.fromkeys(_WIDTH, 2**20),
+    **dict.fromkeys(_CONTEXT, 2**31),
     "intermediate_size": 2**24,
-    "max_position_embeddings": 2**31,
-    "n_ctx": 2**31,
-    "n_embd": 2**20,
-    "n_head": 2**16,
-    "n_layer": 10_000,
-    "n_layers": 10_000,
-    "n_positions": 2**31,
-    "num_attention_heads": 2**16,
-    "num_heads": 2**16,
-    "num_hidden_layers": 10_000,
-    "num_key_value_heads": 2**16,
-    "num_layers": 10_000,
-    "seq_length": 2**31,
     "vocab_size": 2**26,
 }
 """Names in a config.json that stand for whole numbers, and the most that makes sense."""
@@ -150,19 +141,13 @@ def read_shape(folder: Path) -> Shape:
         config = read_json(folder / "config.json")
     inner = config.get("text_config")  # models that also see keep their decoder in there
     text = inner if inner and isinstance(inner, dict) else config
-    heads = _first(text, "num_attention_heads", "n_head", "num_heads")
-    width = _first(text, "hidden_size", "n_embd", "d_model")
+    heads, width = _first(text, *_HEADS), _first(text, *_WIDTH)
     return Shape(
-        layers=_first(text, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+        layers=_first(text, *_LAYERS),
         kv_heads=_first(text, "num_key_value_heads") or heads,
         head_dim=_first(text, "head_dim") or (width // heads if width and heads else None),
-        context=_first(text, "max_position_embeddings", "n_positions", "n_ctx", "seq_length"),
+        context=_first(text, *_CONTEXT),
     )
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files directly in a folder."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
 def _first(config: dict[str, Any], *names: str) -> int | None:
@@ -202,8 +187,15 @@ def _shards(index: Path) -> list[Path]:
         ) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
+        fact = tr("{folder} lacks the weight file {name}, of {total}.")
+        if more := len(missing) - 1:
+            fact = ntr(
+                "{folder} lacks the weight file {name} and {more} more, of {total}.",
+                "{folder} lacks the weight file {name} and {more} more, of {total}.",
+                more,
+            )
         raise ModelError(
-            _what_is_missing(index.parent, missing, len(names)),
+            fact.format(folder=index.parent, name=missing[0], more=more, total=len(names)),
             tr("The model was probably copied or downloaded only in part."),
             ntr(
                 "Add the missing file, or fetch the model again.",
@@ -212,19 +204,6 @@ def _shards(index: Path) -> list[Path]:
             ),
         )
     return [index.parent / name for name in names]
-
-
-def _what_is_missing(folder: Path, missing: list[str], total: int) -> str:
-    more = len(missing) - 1
-    if not more:
-        return tr("{folder} lacks the weight file {name}, of {total}.").format(
-            folder=folder, name=missing[0], total=total
-        )
-    return ntr(
-        "{folder} lacks the weight file {name} and {more} more, of {total}.",
-        "{folder} lacks the weight file {name} and {more} more, of {total}.",
-        more,
-    ).format(folder=folder, name=missing[0], more=more, total=total)
 
 
 def _no_config(folder: Path) -> ModelError:
@@ -243,10 +222,9 @@ def _no_config(folder: Path) -> ModelError:
 
 def _no_weights(folder: Path) -> ModelError:
     if any(folder.glob("pytorch_model*.bin")):
+        fact = tr("{folder} has its weights only as .bin files, not as safetensors.")
         return ModelError(
-            tr("{folder} has its weights only as .bin files, not as safetensors.").format(
-                folder=folder
-            ),
+            fact.format(folder=folder),
             tr("Such a file is a Python pickle, which can run anything when it is opened."),
             tr(
                 "Take a copy with *.safetensors; if you trust this one, load it with transformers"
@@ -254,10 +232,9 @@ def _no_weights(folder: Path) -> ModelError:
             ),
         )
     if others := sorted(file.name for file in folder.glob("*.safetensors")):
+        fact = tr("{folder} has {file} but no model.safetensors and no index of its parts.")
         return ModelError(
-            tr("{folder} has {file} but no model.safetensors and no index of its parts.").format(
-                folder=folder, file=others[0]
-            ),
+            fact.format(folder=folder, file=others[0]),
             tr("transformers finds weights by these names only."),
             tr("Add model.safetensors.index.json, or fetch the model again."),
         )
@@ -282,10 +259,9 @@ def _header(file: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         if "incomplete" not in str(error).lower():
             raise _not_safetensors(file) from error
+        fact = tr("{file} is cut off: its header announces more than the file holds.")
         raise ModelError(
-            tr("{file} is cut off: its header announces more than the file holds.").format(
-                file=file
-            ),
+            fact.format(file=file),
             tr("It was probably copied or downloaded only in part."),
             tr("Delete it and fetch it again."),
         ) from error

@@ -134,10 +134,9 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
         is_bare, own, here = not re.search(r"[/\\:]|^\.\.$", text), folder / text, Path(text)
         if is_bare and own.is_file() and (not here.exists() or here.samefile(own)):
             continue
+        fact = tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.")
         raise ModelError(
-            tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.").format(
-                folder=folder, name=name, value=text[:100]
-            ),
+            fact.format(folder=folder, name=name, value=text[:100]),
             tr("A model may name no files of this machine: they would be read into its words."),
             tr("Take another model, or take that line out if you trust its owners."),
         )
@@ -157,10 +156,9 @@ def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
     shown = type(value).__name__  # Python writes no number of more than 4,300 digits
     with suppress(ValueError):
         shown = repr(value)
+    fact = tr("{file} of {folder} says {name} = {value}, which cannot be.")
     return ModelError(
-        tr("{file} of {folder} says {name} = {value}, which cannot be.").format(
-            file=file, folder=folder, name=name, value=shown[:100]
-        ),
+        fact.format(file=file, folder=folder, name=name, value=shown[:100]),
         tr("It is damaged, or made to do harm."),
         tr("Fetch the model again, or take another one."),
     )
@@ -175,10 +173,9 @@ def check_is_filled(name: str, model: Any, stored: Weights) -> None:
     by_design = getattr(model, "_keys_to_ignore_on_load_missing", None)
     if stored.other_bytes or by_design or stored.floats >= numbers:
         return
+    fact = tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.")
     raise ModelError(
-        tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.").format(
-            name=name, missing=numbers - stored.floats, numbers=numbers
-        ),
+        fact.format(name=name, missing=numbers - stored.floats, numbers=numbers),
         tr("The model would compute with random numbers in their place."),
         tr("Fetch the model again, or take another one."),
     )
@@ -194,18 +191,16 @@ def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
         except ModelError as broken:
             return broken
     if "trust_remote_code" in str(error):
+        fact = tr("{model_id} brings program code of its own, which is not run here.")
         return ModelError(
-            tr("{model_id} brings program code of its own, which is not run here.").format(
-                model_id=name
-            ),
+            fact.format(model_id=name),
             tr("It would have all your rights on this machine."),
             tr("Take another model, or read its code and load it with transformers yourself."),
         )
     if "ignore_mismatched_sizes" in str(error):
+        fact = tr("The weights of {name} have other sizes than its config.json says.")
         return ModelError(
-            tr("The weights of {name} have other sizes than its config.json says.").format(
-                name=name
-            ),
+            fact.format(name=name),
             tr("The two files are probably of different models."),
             tr("Fetch the model again, or take another one."),
         )
@@ -230,18 +225,13 @@ def _wrong_type(name: str, folder: Path, error: Exception) -> ModelError | None:
             step,
         )
     if kind not in CONFIG_MAPPING:
+        fact = tr("{name} is of the type {kind!r}, which the installed transformers lacks.")
         return ModelError(
-            tr("{name} is of the type {kind!r}, which the installed transformers lacks.").format(
-                name=name, kind=kind
-            ),
+            fact.format(name=name, kind=kind),
             tr("The model is newer than this transformers, or its config.json is damaged."),
             step,
         )
     if "Unrecognized configuration class" in str(error):
-        return ModelError(
-            tr("{name}, of the type {kind!r}, is no model that goes on with a text.").format(
-                name=name, kind=kind
-            ),
-            next_step=step,
-        )
+        fact = tr("{name}, of the type {kind!r}, is no model that goes on with a text.")
+        return ModelError(fact.format(name=name, kind=kind), next_step=step)
     return None

@@ -143,7 +143,15 @@ def will_it_fit(
         )
     facts = known_facts(model_id)
     device = _measured(device)
-    return _judge(facts, device, width or device.dtype, context, batch_size, advise=True)
+    conditions = (device, width or device.dtype, context, batch_size)
+    fit = _judge(facts, *conditions)
+    if fit.verdict not in {"tight", "does not fit"}:
+        return fit
+    for entry in _smaller(facts):
+        if _judge(_facts_from_entry(entry), *conditions).verdict == "fits":
+            advice = tr('Try "{model_id}" instead.').format(model_id=entry.id)
+            return replace(fit, alternative=entry.id, reason=paragraph(fit.reason, advice))
+    return fit
 
 
 def _measured(device: Device | str | int | None) -> Device:
@@ -193,18 +201,12 @@ def _are_sizes(values: Collection[object]) -> bool:
     return bool(values) and all(is_whole(value, 0, 2**60) for value in values)
 
 
-def _judge(
-    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int, *, advise: bool
-) -> Fit:
+def _judge(facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int) -> Fit:
     tokens = min(context or _USUAL_CONTEXT, facts.shape.context or context or _USUAL_CONTEXT)
     figures = _memory(facts, dtype, tokens * batch_size)
     disk_free = None if facts.cached else download_space()
     verdict, reason = _verdict(facts, device, figures.get("memory_needed"), disk_free)
-    alternative = None
-    if advise and verdict in {"tight", "does not fit"}:
-        alternative = _smaller(facts, device, dtype, context, batch_size)
-    if alternative:
-        reason = paragraph(reason, tr('Try "{model_id}" instead.').format(model_id=alternative))
+
     return Fit(
         model_id=facts.model_id,
         device=device.name,
@@ -217,7 +219,7 @@ def _judge(
         download_bytes=facts.download_bytes,
         memory_free=device.memory_free,
         disk_free=disk_free,
-        alternative=alternative,
+        alternative=None,
         **figures,
     )
 
@@ -294,15 +296,8 @@ def _reasons(verdict: str, *, whole: bool) -> str:
     )
 
 
-def _smaller(
-    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int
-) -> str | None:
-    """The best smaller model of the catalogue that fits and asks for no account."""
+def _smaller(facts: Facts) -> list[CatalogueEntry]:
+    """The smaller models of the catalogue that ask for no account, the best first."""
     size = facts.weights.floats if facts.weights else 0
     smaller = [e for e in catalogue() if e.parameters and e.parameters < size and not e.gated]
-    for entry in sorted(smaller, key=lambda e: (e.has_chat_template, e.parameters), reverse=True):
-        other = _facts_from_entry(entry)
-        fit = _judge(other, device, dtype, context, batch_size, advise=False)
-        if fit.verdict == "fits":
-            return entry.id
-    return None
+    return sorted(smaller, key=lambda e: (e.has_chat_template, e.parameters), reverse=True)

@@ -65,10 +65,9 @@ def export_openvino(
         ExportError: No room, no right to write, the folder holds something else, or the
             conversion failed. Nothing in the folder was changed.
     """
-    job = ExportJob(
-        locate(model_id), _checked_target(folder), checked_format(weight_format), group_size
-    )
-    check_group_size(group_size, job.weight_format)
+    model, target, form = locate(model_id), _checked_target(folder), checked_format(weight_format)
+    check_group_size(group_size, form)
+    job = ExportJob(model, target, form, group_size)
     return make_export(job, progress=progress, force=force)
 
 
@@ -116,7 +115,7 @@ def _finish(
     write_manifest(
         shop.export,
         source,
-        model=job.name,
+        model=job.model.title,
         revision=commit_of(source),
         weight_format=job.weight_format,
         group_size=group_size,

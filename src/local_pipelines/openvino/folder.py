@@ -68,8 +68,8 @@ class Export:
     def _rows(self) -> list[tuple[str, str]]:
         precision = self.weight_format
         if self.weight_format == "int4" and self.group_size is not None:
-            groups = tr("groups of {size}").format(size=self.group_size)
-            precision += f", {tr('one group a row') if self.group_size == -1 else groups}"
+            many = tr("groups of {size}").format(size=self.group_size)
+            precision += ", " + (tr("one group a row") if self.group_size == -1 else many)
         made_with = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         model = self.model
         if self.revision:

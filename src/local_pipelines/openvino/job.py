@@ -28,15 +28,10 @@ class ExportJob:
     group_size: int | None = None
 
     @property
-    def name(self) -> str:
-        """The model's name, without the path of a folder."""
-        return self.model.title
-
-    @property
     def title(self) -> str:
         """Model and format, as the line of progress has them."""
         form = self.weight_format
-        return tr("{name} to {weight_format}").format(name=self.name, weight_format=form)
+        return tr("{name} to {weight_format}").format(name=self.model.title, weight_format=form)
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
@@ -79,7 +74,7 @@ class ExportJob:
         if not self._is_source(found):
             another = tr("it was made from {model}, of which this is another version")
             other = tr("it was made from {model}")
-            return (another if model == self.name else other).format(model=model)
+            return (another if model == self.model.title else other).format(model=model)
         if (form := found.weight_format) != self.weight_format:
             return tr("{found}, not {wanted}").format(found=form, wanted=self.weight_format)
         if wanted is None and not found.group_size_chosen:

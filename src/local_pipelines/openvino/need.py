@@ -65,7 +65,7 @@ def check_need(job: ExportJob, force: bool) -> None:
     facts = fit.known_facts(job.model)
     if force or facts.weights is None:
         return
-    name, form = job.name, job.weight_format
+    name, form = job.model.title, job.weight_format
     if not facts.weights.floats:
         fact = tr("{name} cannot be exported: its weights are quantised or in OpenVINO's format.")
         raise ExportError(
