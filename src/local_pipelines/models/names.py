@@ -215,14 +215,22 @@ def is_hub_id(model: str) -> bool:
 
 def did_you_mean(model: str) -> str:
     """A sentence with the nearest id of the catalogue; empty if none is near."""
-    ids = [entry.id for entry in catalogue()]
-    names = {each.lower(): each for each in ids}
-    names |= {each.lower().split("/")[-1]: each for each in ids}
-    wanted = model.lower().replace(" ", "-")
-    found = nearest(wanted, names) or nearest(wanted.split("/")[-1], names)
-    if found is None or names[found] == model:
+    near = _nearest_id(model)
+    if not near or near == model:
         return ""
-    return tr('Did you mean "{near}"?').format(near=names[found])
+    return tr('Did you mean "{near}"?').format(near=near)
+
+
+def _nearest_id(model: str) -> str | None:
+    names: dict[str, str] = {}
+    for entry in catalogue():
+        names[entry.id.lower()] = entry.id
+        names[entry.id.split("/")[-1].lower()] = entry.id
+    wanted = model.lower().replace(" ", "-")
+    for text in (wanted, wanted.split("/")[-1]):
+        if near := nearest(text, names):
+            return names[near]
+    return None
 
 
 # --- the cache ---------------------------------------------------------------------------------
