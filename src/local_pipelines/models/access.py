@@ -27,18 +27,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import shown_address, shown_host
 from local_pipelines.workbench.credentials import place_token
 
-__all__ = [
-    "call_hub",
-    "check_access",
-    "explain_refusal",
-    "host",
-    "is_local_fault",
-    "is_passing",
-    "no_such_revision",
-    "try_again",
-    "within",
-]
-
 Result = TypeVar("Result")
 
 PATIENCE = 10.0  # seconds for one question, name look-up and slow answers included

@@ -15,8 +15,6 @@ from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import mark, tr
 
-__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "is_pocket", "pocket_folder"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CatalogueEntry:

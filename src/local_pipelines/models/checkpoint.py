@@ -14,21 +14,6 @@ from local_pipelines.errors import ModelError
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.checks import is_whole
 
-__all__ = [
-    "FLOATS",
-    "INTEGERS",
-    "SIZES",
-    "Shape",
-    "Tensor",
-    "Weights",
-    "formats_in",
-    "read_json",
-    "read_shape",
-    "read_tensors",
-    "weigh",
-    "weight_files",
-]
-
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
 INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
 _LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")

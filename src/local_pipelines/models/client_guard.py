@@ -26,8 +26,6 @@ import httpx
 from local_pipelines.errors import OfflineError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["HubCall", "StandstillError", "install_guard", "not_the_hub"]
-
 _TAG = r"\w[\w.-]{0,127}"
 _TAG_HEADER = re.compile(rf'W/"{_TAG}"|"{_TAG}"|{_TAG}', re.ASCII)
 _FORMS = {

@@ -19,8 +19,6 @@ from local_pipelines.wording.grammar import fragment
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole
 
-__all__ = ["cannot_be", "check_contents", "check_is_filled", "checked_loading"]
-
 # The files that some kind of tokenizer keeps its words in; transformers makes an empty one without.
 _WORDS = ("*token*", "*.model", "*.spm", "*.tiktoken", "merges.txt", "tekken.json", "vocab*")
 # transformers reads neither: many older models still name files of their authors' machines there.

@@ -34,14 +34,6 @@ from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench import machine
 
-__all__ = [
-    "damaged_file",
-    "download_once",
-    "download_space",
-    "fetch_model",
-    "is_damaged",
-]
-
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a broken download is tried again
 STANDSTILL = 120.0  # seconds in which a megabyte has to come
 

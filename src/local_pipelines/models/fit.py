@@ -19,12 +19,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole, whole_number
 from local_pipelines.workbench.devices import Device, select_device
 
-__all__ = [
-    "Fit",
-    "will_it_fit",
-]
-
-
 # Bytes a number takes. int8 and int4 leave a few layers wider, so the true size is a little larger.
 _WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
 _USUAL_CONTEXT = 2048  # tokens; more than any lesson's prompt and answer

@@ -19,17 +19,6 @@ from local_pipelines.models.checkpoint import Shape, Tensor, Weights
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import mark, tr
 
-__all__ = [
-    "LIST_STEP",
-    "Model",
-    "ModelName",
-    "cached_folder",
-    "cached_model",
-    "did_you_mean",
-    "is_hub_id",
-    "locate",
-]
-
 # The few old ids without an owner that generate text; the Hub still redirects them.
 _OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")

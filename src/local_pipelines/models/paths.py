@@ -23,13 +23,6 @@ from local_pipelines.workbench.credentials import place_token
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-__all__ = [
-    "PATIENCE",
-    "ask_hub",
-    "model_path",
-]
-
-
 PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow answers included
 
 

@@ -11,15 +11,6 @@ from local_pipelines.errors import DeviceError, MissingPackageError, ParameterEr
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "OV_CONFIGS",
-    "check_genai_device",
-    "check_ov_config",
-    "exact_config",
-    "last_line",
-    "ov_config",
-]
-
 OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         # One prompt at a time, all cores on it. An empty CACHE_DIR writes no compiled model.

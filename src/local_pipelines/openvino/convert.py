@@ -17,8 +17,6 @@ from local_pipelines.openvino.quiet import no_logs, no_warnings, quiet
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.packages import torchvision_fault
 
-__all__ = ["Exporter", "convert", "explained", "load_exporter"]
-
 
 def convert(job: ExportJob, source: Path, partial: Path, group_size: int | None) -> None:
     """Write model and tokenizer into `partial`."""

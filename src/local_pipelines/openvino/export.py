@@ -23,11 +23,6 @@ from local_pipelines.openvino.quiet import Stages
 from local_pipelines.openvino.workshop import Workshop, recover, workshop
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "export_openvino",
-    "make_export",
-]
-
 
 def export_openvino(
     model_id: ModelName,

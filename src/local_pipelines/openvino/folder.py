@@ -26,8 +26,6 @@ from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.versions import installed_version
 
-__all__ = ["Export", "read_export"]
-
 _MODEL = ("openvino_model.xml", "openvino_model.bin")
 _TOKENIZER = tuple(
     f"openvino_{name}.{end}" for name in ("tokenizer", "detokenizer") for end in ("xml", "bin")

@@ -12,13 +12,6 @@ from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole
 
-__all__ = [
-    "BYTES_PER_WEIGHT",
-    "check_group_size",
-    "checked_format",
-    "choose_group_size",
-]
-
 BYTES_PER_WEIGHT = {"fp32": 4.0, "int8": 1.1, "int4": 0.8}  # embeddings stay in int8 with int4
 _GROUP_SIZES = (128, 64, 32)
 _NOT_INT4 = re.compile(r"embed|lm_head|\bw[tp]e\b")

@@ -15,8 +15,6 @@ from local_pipelines.openvino.manifest import Manifest, is_same_source, read_man
 from local_pipelines.openvino.workshop import cannot_write
 from local_pipelines.wording.messages import tr
 
-__all__ = ["ExportJob", "commit_of"]
-
 
 @dataclass(frozen=True)
 class ExportJob:

@@ -24,8 +24,6 @@ from local_pipelines.openvino.manifest import read_manifest, tool_versions
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.cache_folder import hf_home
 
-__all__ = ["cache_name", "exported", "load_kept"]
-
 _LOG = logging.getLogger("local_pipelines")
 _LONGEST_NAME = 60  # characters of a folder's name; file systems take 255 bytes
 

@@ -13,16 +13,6 @@ from local_pipelines.openvino.file_sums import FileSum, changed_file, json_objec
 from local_pipelines.workbench.machine import sha256_of
 from local_pipelines.workbench.versions import installed_version
 
-__all__ = [
-    "MANIFEST",
-    "TOOLS",
-    "Manifest",
-    "is_same_source",
-    "read_manifest",
-    "tool_versions",
-    "write_manifest",
-]
-
 MANIFEST = "local_pipelines_export.json"
 TOOLS = ("openvino", "openvino-tokenizers", "optimum-intel", "nncf", "transformers", "torch")
 _SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)

@@ -13,8 +13,6 @@ from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.machine import disk_free, ram
 from local_pipelines.workbench.packages import installed_versions
 
-__all__ = ["ExportNeed", "check_need", "check_packages", "need_of"]
-
 _PACKAGES = ("openvino", "optimum-intel", "nncf", "openvino-tokenizers")
 
 
