@@ -48,23 +48,18 @@ class ExportJob:
         manifest = read_manifest(target)
         if manifest is None:
             fact = tr("{target} is there already, and not an export of this course.")
-            raise ExportError(
-                fact.format(target=target),
-                tr("Nothing in it was changed."),
-                tr("Write another folder's name."),
-            )
-        if difference := self._difference(manifest):
+            fact = fact.format(target=target)
+            step = tr("Write another folder's name.")
+        elif difference := self._difference(manifest):
             fact = tr("{target} holds another export: {difference}.")
-            raise ExportError(
-                fact.format(target=target, difference=difference),
-                tr("Nothing in it was changed."),
-                tr(
-                    "Write another folder's name, such as one for each model and format, or delete"
-                    " it."
-                ),
+            fact = fact.format(target=target, difference=difference)
+            step = tr(
+                "Write another folder's name, such as one for each model and format, or delete it."
             )
-        read_export(target)  # whole, and readable by the OpenVINO that is installed
-        return True
+        else:
+            read_export(target)  # whole, and readable by the OpenVINO that is installed
+            return True
+        raise ExportError(fact, tr("Nothing in it was changed."), step)
 
     def _difference(self, found: Manifest) -> str:
         """How the export that was found is not the one asked for; empty if it is."""
