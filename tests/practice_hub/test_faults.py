@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -371,7 +370,7 @@ def test_a_drive_that_is_not_there_has_unknown_room(monkeypatch: pytest.MonkeyPa
     def nothing(folder: Path) -> None:
         raise FileNotFoundError(folder)
 
-    monkeypatch.setattr(shutil, "disk_usage", nothing)
+    monkeypatch.setattr(download_module.shutil, "disk_usage", nothing)
     assert download_module.download_space() is None
 
 

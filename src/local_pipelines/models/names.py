@@ -104,7 +104,10 @@ def locate(model: ModelName) -> Model:
             tr("{model!r} names no model.").format(model=model),
             next_step=tr('Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.'),
         )
-    name = model.strip()
+    return _from_text(model.strip())
+
+
+def _from_text(name: str) -> Model:
     if is_pocket(name):
         return _embedded(name)
     if "://" in name:
