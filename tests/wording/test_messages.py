@@ -491,13 +491,26 @@ def test_what_is_translated_can_be_collected(path: Path) -> None:
     assert not [ast.unparse(call) for call in inside if _called(call) in TRANSLATORS]
 
 
+def _written(node: ast.expr, tree: ast.AST) -> ast.expr:
+    """What a name stands for: the last that it was given above."""
+    given = [
+        each
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Assign)
+        and each.lineno < node.lineno
+        and any(isinstance(t, ast.Name) and t.id == getattr(node, "id", "") for t in each.targets)
+    ]
+    return max(given, key=lambda each: each.lineno).value if given else node
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_a_message_is_given_what_its_braces_ask_for(path: Path) -> None:
     """`.format(…)` names each placeholder of its message, and no other."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if not (isinstance(node, ast.Call) and _called(node) == "format"):
             continue
-        message = node.func.value if isinstance(node.func, ast.Attribute) else None
+        message = _written(node.func.value, tree) if isinstance(node.func, ast.Attribute) else None
         if not (isinstance(message, ast.Call) and _called(message) in {"tr", "ntr"}):
             continue
         texts = [a.value for a in message.args if isinstance(a, ast.Constant)]

@@ -20,55 +20,28 @@ from local_pipelines.errors import (
     LocalPipelinesError,
     ModelError,
     OfflineError,
+    State,
 )
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import shown_address, shown_host
 from local_pipelines.workbench.credentials import place_token
 
-__all__ = [
-    "call_hub",
-    "check_access",
-    "check_token",
-    "explain_refusal",
-    "host",
-    "is_local_fault",
-    "is_passing",
-    "no_such_revision",
-    "try_again",
-    "within",
-]
-
 Result = TypeVar("Result")
 
 PATIENCE = 10.0  # seconds for one question, name look-up and slow answers included
 PAUSES = (1.0, 2.0)  # seconds before the second and the third try
-_NO_NETWORK = {
-    errno.EADDRNOTAVAIL,
-    errno.EHOSTUNREACH,
-    errno.ENETDOWN,
-    errno.ENETUNREACH,
-}
+_NO_NETWORK = {errno.EADDRNOTAVAIL, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH}
 # What the client raises where an answer is no JSON, or not of the form that it expects.
 _NOT_JSON = ValueError | TypeError | KeyError | AttributeError | RecursionError
 _LONGEST_WAIT = 10  # seconds that a busy Hub may ask for; a longer wait is the learner's to decide
 
 
 def check_access(model_id: str, *, revision: str | None = None) -> str:
-    """Ask the Hub whether it would send a model's `config.json`.
-
-    Args:
-        model_id: An id of the Hub.
-        revision: A branch, tag or commit; the main branch if not given.
-
-    Returns:
-        The commit that the revision stands for.
+    """Ask the Hub whether it would send a model's `config.json`; give the revision's commit.
 
     Raises:
-        CredentialError: There is no token where one is needed, or not the right one.
-        AccessError: The licence is not accepted, or the owners have not said yes.
-        ModelError: The Hub has no such model, revision or file.
-        OfflineError: There is no way to the Hub, or it has a fault.
+        LocalPipelinesError: It would not, or there is no way to it: a sentence for each reason.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
@@ -77,25 +50,14 @@ def check_access(model_id: str, *, revision: str | None = None) -> str:
         commit: str | None = get_hf_file_metadata(url, timeout=PATIENCE).commit_hash
         return commit
 
-    check_token()
+    place_token()  # refuses one that the client would print when it finds that it cannot send it
     if commit := call_hub(model_id, look):
         return commit
     raise _log_in_page()
 
 
 def call_hub(model_id: str, question: Callable[[], Result]) -> Result:
-    """Put a question about a model to the Hub, again if its fault may pass.
-
-    Args:
-        model_id: What it is about, for the error's sentence.
-        question: A call of the client.
-
-    Returns:
-        Its answer.
-
-    Raises:
-        LocalPipelinesError: It was refused, as in `check_access`.
-    """
+    """Put a question about a model to the Hub, again if its fault may pass."""
     return try_again(
         lambda: within(PATIENCE, question),
         pauses=PAUSES,
@@ -109,13 +71,7 @@ def try_again(
     pauses: Sequence[float],
     explain: Callable[[Exception], LocalPipelinesError],
 ) -> Result:
-    """Call something, and again after each pause if its fault may pass.
-
-    Args:
-        call: What uses the client.
-        pauses: Seconds before the second try, the third and so on; a busy Hub may ask for more.
-        explain: Makes the sentence for the fault that stays.
-    """
+    """Call something, and again after each pause, or a longer one that a busy Hub asks for."""
     for pause in (*pauses, None):
         try:
             return call()
@@ -131,14 +87,11 @@ def try_again(
 
 
 def within(seconds: float, question: Callable[[], Result]) -> Result:
-    """Call something and wait for it in bounded time.
+    """Call something and wait for it in bounded time, or raise TimeoutError.
 
     The client's own time limit leaves out the look-up of the host's name and starts anew with
     every byte, so the question is asked in a thread. It is left behind if it takes too long, and
     ends at its next request, answer or piece of an answer.
-
-    Raises:
-        TimeoutError: It takes longer.
     """
     from local_pipelines.models.client_guard import HubCall
 
@@ -165,11 +118,7 @@ def within(seconds: float, question: Callable[[], Result]) -> Result:
 
 
 def is_passing(error: Exception) -> bool:
-    """Say whether a failed request is worth a second try.
-
-    A lost connection and a fault or a rush at the Hub may pass. A refusal will not, nor will a
-    Hub that was waited for in vain.
-    """
+    """Whether a request that failed is worth a second try: no refusal, and no silence."""
     from huggingface_hub.errors import OfflineModeIsEnabled
 
     status = _status(error)
@@ -177,9 +126,8 @@ def is_passing(error: Exception) -> bool:
         return status in {408, 416, 429} or status >= 500
     if isinstance(error, OfflineModeIsEnabled | TimeoutError | LocalPipelinesError | _NOT_JSON):
         return False
-    if is_local_fault(error):
-        return False
-    return "Timeout" not in type(error).__name__  # httpx and requests have their own
+    # httpx and requests have time-outs of their own.
+    return not is_local_fault(error) and "Timeout" not in type(error).__name__
 
 
 def is_local_fault(error: Exception) -> bool:
@@ -195,11 +143,10 @@ def explain_refusal(model_id: str, error: Exception) -> LocalPipelinesError:
     if isinstance(error, LocalPipelinesError):
         return error
     status = _status(error)
-    refusal = (
-        _explain_silence(model_id, error)
-        if status is None
-        else _explain_status(model_id, status, error)
-    )
+    if status is None:
+        refusal = _explain_silence(model_id, error)
+    else:
+        refusal = _explain_status(model_id, status, error)
     refusal.model_id, refusal.status = model_id, status
     return refusal
 
@@ -208,13 +155,13 @@ def _explain_silence(model_id: str, error: Exception) -> LocalPipelinesError:
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
+        step = tr(
+            "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection."
+        )
         return OfflineError(
             tr("{model_id} is not on this machine, or only in part.").format(model_id=model_id),
             tr("HF_HUB_OFFLINE forbids downloads."),
-            tr(
-                "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a"
-                " connection."
-            ),
+            step,
         )
     if isinstance(error, HFValidationError):
         return ModelError(
@@ -253,13 +200,12 @@ def _explain_status(model_id: str, status: int, error: Exception) -> LocalPipeli
     if status == 404:
         return _explain_404(model_id, code)
     if status == 429:
-        wait = _seconds_asked_for(error)
+        seconds = _seconds_asked_for(error)
+        step = tr("Wait {seconds} seconds, run `login()`, and try again.").format(seconds=seconds)
         return OfflineError(
             tr("The Hub asks you to wait: too many requests came from you or your network."),
             tr("Without a token the limit is low, and a classroom shares one address."),
-            tr("Wait {seconds} seconds, run `login()`, and try again.").format(seconds=wait)
-            if wait
-            else tr("Wait a few minutes, run `login()`, and try again."),
+            step if seconds else tr("Wait a few minutes, run `login()`, and try again."),
         )
     return OfflineError(
         tr(
@@ -271,7 +217,9 @@ def _explain_status(model_id: str, status: int, error: Exception) -> LocalPipeli
 
 
 def _explain_401(model_id: str, code: str) -> LocalPipelinesError:
-    if _token() is not None:
+    from huggingface_hub import get_token
+
+    if get_token() is not None:
         return CredentialError(
             tr("The Hub does not accept your token."),
             tr("It was revoked, has expired, or was not copied whole."),
@@ -304,36 +252,25 @@ def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
             state="scope",
         )
     if "awaiting" in message or "pending" in message:
-        return AccessError(
-            tr("Your request to read {model_id} waits for its owners' answer.").format(
-                model_id=model_id
-            ),
-            tr("They decide by hand, which may take days."),
-            tr("Its state is shown at {page}; until then take another model.").format(
-                page=_page(model_id)
-            ),
-            state="pending",
-        )
-    if "rejected" in message:
-        return AccessError(
-            tr("The owners of {model_id} have refused your request to read it.").format(
-                model_id=model_id
-            ),
-            tr("They need not say why."),
-            tr("Take another model; {page} says whom to ask.").format(page=_page(model_id)),
-            state="rejected",
-        )
-    return AccessError(
-        tr("You are logged in, and the licence of {model_id} is not accepted yet.").format(
-            model_id=model_id
-        ),
-        tr("A token alone does not open a gated model."),
-        tr(
+        state: State = "pending"
+        fact = tr("Your request to read {model_id} waits for its owners' answer.")
+        cause = tr("They decide by hand, which may take days.")
+        step = tr("Its state is shown at {page}; until then take another model.")
+    elif "rejected" in message:
+        state = "rejected"
+        fact = tr("The owners of {model_id} have refused your request to read it.")
+        cause = tr("They need not say why.")
+        step = tr("Take another model; {page} says whom to ask.")
+    else:
+        state = "not accepted"
+        fact = tr("You are logged in, and the licence of {model_id} is not accepted yet.")
+        cause = tr("A token alone does not open a gated model.")
+        step = tr(
             "Open {page}, accept the licence with the account that the token is of, and run the"
             " cell again."
-        ).format(page=_page(model_id)),
-        state="not accepted",
-    )
+        )
+    fact, step = fact.format(model_id=model_id), step.format(page=_page(model_id))
+    return AccessError(fact, cause, step, state=state)
 
 
 def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
@@ -367,21 +304,6 @@ def _no_such_model(model_id: str, private: str) -> ModelError:
     )
 
 
-def check_token() -> None:
-    """Refuse a token that cannot be one, and clean the one that the client is about to send.
-
-    In a header a line break or an accent would be printed by the client's error.
-    """
-    place_token()
-
-
-def _token() -> str | None:
-    from huggingface_hub import get_token
-
-    token: str | None = get_token()
-    return token
-
-
 def _endpoint() -> str:
     from huggingface_hub import constants
 
@@ -397,24 +319,21 @@ def _page(model_id: str) -> str:
     return f"{_endpoint()}/{model_id}"
 
 
-def _answered(error: BaseException | None) -> Any:
+def _answer_behind(error: BaseException | None) -> Any:
     """The Hub's answer behind an error; the client often wraps the error that has it."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        if response is not None:
-            return response
+    while error is not None and getattr(error, "response", None) is None:
         error = error.__cause__
-    return None
+    return getattr(error, "response", None)
 
 
 def _status(error: Exception) -> int | None:
-    response = _answered(error)
-    return None if response is None else int(response.status_code)
+    answer = _answer_behind(error)
+    return None if answer is None else int(answer.status_code)
 
 
 def _header(error: Exception, name: str) -> str:
-    response = _answered(error)
-    return "" if response is None else str(response.headers.get(name) or "")
+    answer = _answer_behind(error)
+    return "" if answer is None else str(answer.headers.get(name) or "")
 
 
 def _seconds_asked_for(error: Exception) -> int | None:

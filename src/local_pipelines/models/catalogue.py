@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import overload
@@ -12,11 +11,9 @@ from typing import overload
 from local_pipelines.errors import ModelError
 from local_pipelines.models import checkpoint
 from local_pipelines.models.checkpoint import Shape
-from local_pipelines.wording.columns import align
+from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import mark, tr
-
-__all__ = ["Catalogue", "CatalogueEntry", "catalogue", "is_pocket", "pocket_folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +36,8 @@ class CatalogueEntry:
     parameters: int | None
     download_bytes: int | None
     shape: Shape
-    has_chat_template: bool
-    gated: bool
+    has_chat_template: bool = True
+    gated: bool = False
     licence: str
     languages: str
     note: str
@@ -69,43 +66,32 @@ class Catalogue(Sequence[CatalogueEntry]):
         model_id = {"gpt2": "openai-community/gpt2"}.get(model_id, model_id)
         return next((entry for entry in self._entries if entry.id == model_id), None)
 
+    def _rows(self) -> list[list[str]]:
+        rows = [[cell(entry) for cell in _COLUMNS.values()] for entry in self._entries]
+        return [[tr(name) for name in _COLUMNS], *rows]
+
     def __repr__(self) -> str:
-        return align([_headings(), *map(_row, self._entries)])
+        return align(self._rows())
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(text)}</th>" for text in _headings())
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in _row(entry)) + "</tr>"
-            for entry in self._entries
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        head, *rows = self._rows()
+        return html_table(rows, head=head)
 
 
-def _headings() -> tuple[str, ...]:
-    return (
-        "MODEL_ID",
-        tr("parameters"),
-        tr("download"),
-        tr("chat"),
-        tr("gated"),
-        tr("licence"),
-        tr("languages"),
-        tr("note"),
-    )
-
-
-def _row(entry: CatalogueEntry) -> tuple[str, ...]:
-    download = tr("none") if is_pocket(entry.id) else gigabytes(entry.download_bytes)
-    return (
-        entry.id,
-        "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M",
-        download,
-        tr("yes") if entry.has_chat_template else tr("no"),
-        tr("yes") if entry.gated else tr("no"),
-        entry.licence,
-        tr(entry.languages),
-        tr(entry.note),
-    )
+_COLUMNS: dict[str, Callable[[CatalogueEntry], str]] = {
+    "MODEL_ID": lambda entry: entry.id,
+    mark("parameters"): lambda entry: (
+        "?" if entry.parameters is None else f"{entry.parameters / 1e6:,.0f} M"
+    ),
+    mark("download"): lambda entry: (
+        tr("none") if is_pocket(entry.id) else gigabytes(entry.download_bytes)
+    ),
+    mark("chat"): lambda entry: tr("yes") if entry.has_chat_template else tr("no"),
+    mark("gated"): lambda entry: tr("yes") if entry.gated else tr("no"),
+    mark("licence"): lambda entry: entry.licence,
+    mark("languages"): lambda entry: tr(entry.languages),
+    mark("note"): lambda entry: tr(entry.note),
+}
 
 
 def catalogue() -> Catalogue:
@@ -139,13 +125,12 @@ def pocket_folder() -> Path:
 
 
 def _pocket() -> CatalogueEntry:
-    parameters = size = None
-    shape = Shape()
+    parameters, size, shape = None, None, Shape()
     try:
         folder = pocket_folder()
         weights = checkpoint.weight_files(folder)
         parameters = checkpoint.weigh(weights, checkpoint.read_tensors(weights)).floats
-        size = checkpoint.folder_size(folder)
+        size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         shape = checkpoint.read_shape(folder)
     except ModelError:
         pass  # a list of models is no place to fail: model_path("pocket") says what is wrong
@@ -154,8 +139,6 @@ def _pocket() -> CatalogueEntry:
         parameters=parameters,
         download_bytes=size,
         shape=shape,
-        has_chat_template=True,
-        gated=False,
         licence="mit",
         languages="en, fr, es, zh",
         note=mark("Comes with the course; knows a small world by heart and answers at once."),
@@ -175,7 +158,6 @@ _HUB = (
         download_bytes=548_105_171,
         shape=Shape(layers=12, kv_heads=12, head_dim=64, context=1024),
         has_chat_template=False,
-        gated=False,
         licence="mit",
         languages="en",
         note=mark("The classic: continues a text, answers no questions."),
@@ -185,8 +167,6 @@ _HUB = (
         parameters=134_515_008,
         download_bytes=269_060_552,
         shape=Shape(layers=30, kv_heads=3, head_dim=64, context=8192),
-        has_chat_template=True,
-        gated=False,
         licence="apache-2.0",
         languages="en",
         note=mark("The smallest that chats; a good first download."),
@@ -196,7 +176,6 @@ _HUB = (
         parameters=268_098_176,
         download_bytes=536_223_056,
         shape=Shape(layers=18, kv_heads=1, head_dim=256, context=32768),
-        has_chat_template=True,
         gated=True,
         licence="gemma",
         languages="en",
@@ -207,8 +186,6 @@ _HUB = (
         parameters=494_032_768,
         download_bytes=988_097_824,
         shape=Shape(layers=24, kv_heads=2, head_dim=64, context=32768),
-        has_chat_template=True,
-        gated=False,
         licence="apache-2.0",
         languages=mark("29 languages"),
         note=mark("Small and multilingual."),
@@ -218,8 +195,6 @@ _HUB = (
         parameters=596_049_920,
         download_bytes=1_503_300_328,  # its files hold the embedding twice, the memory once
         shape=Shape(layers=28, kv_heads=8, head_dim=128, context=40960),
-        has_chat_template=True,
-        gated=False,
         licence="apache-2.0",
         languages=mark("119 languages"),
         note=mark("Small and current; thinks in writing before it answers."),
@@ -230,7 +205,6 @@ _HUB = (
         download_bytes=1_999_811_208,
         # All but every sixth layer look back 512 tokens only: the true cache is smaller.
         shape=Shape(layers=26, kv_heads=1, head_dim=256, context=32768),
-        has_chat_template=True,
         gated=True,
         licence="gemma",
         languages="en",
@@ -241,7 +215,6 @@ _HUB = (
         parameters=1_235_814_400,
         download_bytes=2_471_645_608,
         shape=Shape(layers=16, kv_heads=8, head_dim=64, context=131072),
-        has_chat_template=True,
         gated=True,
         licence="llama3.2",
         languages="en, de, fr, it, pt, hi, es, th",
@@ -252,8 +225,6 @@ _HUB = (
         parameters=1_711_376_384,
         download_bytes=3_422_777_952,
         shape=Shape(layers=24, kv_heads=32, head_dim=64, context=8192),
-        has_chat_template=True,
-        gated=False,
         licence="apache-2.0",
         languages="en",
         note=mark("Good answers on a laptop with 8 GB."),
@@ -264,7 +235,6 @@ _HUB = (
         download_bytes=3_444_848_602,
         shape=Shape(layers=24, kv_heads=16, head_dim=128, context=2048),
         has_chat_template=False,
-        gated=False,
         licence="bigscience-bloom-rail-1.0",
         languages=mark("48 languages"),
         note=mark("Continues a text in many languages, answers no questions."),
@@ -274,8 +244,6 @@ _HUB = (
         parameters=3_821_079_552,
         download_bytes=7_642_181_880,
         shape=Shape(layers=32, kv_heads=32, head_dim=96, context=4096),
-        has_chat_template=True,
-        gated=False,
         licence="mit",
         languages="en, fr",
         note=mark("Good answers; wants a GPU or patience."),
@@ -285,8 +253,6 @@ _HUB = (
         parameters=4_022_468_096,
         download_bytes=8_044_982_000,
         shape=Shape(layers=36, kv_heads=8, head_dim=128, context=262144),
-        has_chat_template=True,
-        gated=False,
         licence="apache-2.0",
         languages=mark("119 languages"),
         note=mark("The best answers of this list; wants a GPU or patience."),

@@ -14,42 +14,18 @@ from local_pipelines.errors import ModelError
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.checks import is_whole
 
-__all__ = [
-    "FLOATS",
-    "INTEGERS",
-    "SIZES",
-    "Shape",
-    "Tensor",
-    "Weights",
-    "folder_size",
-    "formats_in",
-    "read_json",
-    "read_shape",
-    "read_tensors",
-    "weigh",
-    "weight_files",
-]
-
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as safetensors names its number formats
 INTEGERS = {"I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2}  # bytes; all others take 1
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_HEADS = ("num_attention_heads", "n_head", "num_heads")
+_WIDTH = ("hidden_size", "n_embd", "d_model")
+_CONTEXT = ("max_position_embeddings", "n_positions", "n_ctx", "seq_length")
 SIZES = {
-    "d_model": 2**20,
-    "head_dim": 2**16,
-    "hidden_size": 2**20,
+    **dict.fromkeys(_LAYERS, 10_000),
+    **dict.fromkeys((*_HEADS, "num_key_value_heads", "head_dim"), 2**16),
+    **dict.fromkeys(_WIDTH, 2**20),
+    **dict.fromkeys(_CONTEXT, 2**31),
     "intermediate_size": 2**24,
-    "max_position_embeddings": 2**31,
-    "n_ctx": 2**31,
-    "n_embd": 2**20,
-    "n_head": 2**16,
-    "n_layer": 10_000,
-    "n_layers": 10_000,
-    "n_positions": 2**31,
-    "num_attention_heads": 2**16,
-    "num_heads": 2**16,
-    "num_hidden_layers": 10_000,
-    "num_key_value_heads": 2**16,
-    "num_layers": 10_000,
-    "seq_length": 2**31,
     "vocab_size": 2**26,
 }
 """Names in a config.json that stand for whole numbers, and the most that makes sense."""
@@ -83,28 +59,17 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Weights:
-    """How much there is to load.
+    """How much there is to load."""
 
-    Args:
-        floats: Numbers stored as floating point, which are loaded in the dtype asked for.
-        other_bytes: Bytes that are loaded as they are: quantised weights, OpenVINO files.
-    """
-
-    floats: int
-    other_bytes: int = 0
+    floats: int  # stored as floating point, and loaded in the dtype asked for
+    other_bytes: int = 0  # loaded as they are: quantised weights, OpenVINO files
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Find all weight files of a model and check that none is missing.
-
-    Args:
-        folder: A folder in the Hugging Face or OpenVINO layout.
-
-    Returns:
-        The files, at least one.
+    """Find all weight files of a model, at least one.
 
     Raises:
-        ModelError: `folder` is no model, or not a whole one.
+        ModelError: `folder` is no model in the Hugging Face or OpenVINO layout, or not a whole one.
     """
     if not (folder / "config.json").is_file():
         raise _no_config(folder)
@@ -113,22 +78,21 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / "model.safetensors"]
     if (folder / "model.safetensors.index.json").is_file():
         return _shards(folder / "model.safetensors.index.json")
-    if (folder / "openvino_model.xml").is_file():
-        return _openvino(folder)
-    raise _no_weights(folder)
+    if not (folder / "openvino_model.xml").is_file():
+        raise _no_weights(folder)
+    if (folder / "openvino_model.bin").is_file():
+        return [folder / "openvino_model.bin"]
+    raise ModelError(
+        tr("{folder} has openvino_model.xml without openvino_model.bin.").format(folder=folder),
+        tr("The first describes the model, the second holds its weights."),
+        tr("Copy both, or export the model again."),
+    )
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
-    """Read the headers of the safetensors files among `files`.
-
-    Raises:
-        ModelError: One is cut off, or no safetensors file.
-    """
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        if file.suffix == ".safetensors":
-            tensors.update(_header(file))
-    return tensors
+    """Read the headers of the safetensors files among `files`, or raise ModelError."""
+    headers = (_header(file) for file in files if file.suffix == ".safetensors")
+    return {name: tensor for header in headers for name, tensor in header.items()}
 
 
 def weigh(files: Iterable[Path], tensors: Mapping[str, Tensor]) -> Weights:
@@ -162,19 +126,13 @@ def read_shape(folder: Path) -> Shape:
         config = read_json(folder / "config.json")
     inner = config.get("text_config")  # models that also see keep their decoder in there
     text = inner if inner and isinstance(inner, dict) else config
-    heads = _first(text, "num_attention_heads", "n_head", "num_heads")
-    width = _first(text, "hidden_size", "n_embd", "d_model")
+    heads, width = _first(text, *_HEADS), _first(text, *_WIDTH)
     return Shape(
-        layers=_first(text, "num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+        layers=_first(text, *_LAYERS),
         kv_heads=_first(text, "num_key_value_heads") or heads,
         head_dim=_first(text, "head_dim") or (width // heads if width and heads else None),
-        context=_first(text, "max_position_embeddings", "n_positions", "n_ctx", "seq_length"),
+        context=_first(text, *_CONTEXT),
     )
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files directly in a folder."""
-    return sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
 
 
 def _first(config: dict[str, Any], *names: str) -> int | None:
@@ -182,11 +140,7 @@ def _first(config: dict[str, Any], *names: str) -> int | None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Read a JSON file of a model, which holds an object.
-
-    Raises:
-        ModelError: It holds something else.
-    """
+    """Read a JSON file of a model, which holds an object, or raise ModelError."""
     cause = tr("It was probably cut off, or damaged on its way.")
     try:
         text = file.read_text(encoding="utf-8")
@@ -218,8 +172,15 @@ def _shards(index: Path) -> list[Path]:
         ) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
+        fact = tr("{folder} lacks the weight file {name}, of {total}.")
+        if more := len(missing) - 1:
+            fact = ntr(
+                "{folder} lacks the weight file {name} and {more} more, of {total}.",
+                "{folder} lacks the weight file {name} and {more} more, of {total}.",
+                more,
+            )
         raise ModelError(
-            _what_is_missing(index.parent, missing, len(names)),
+            fact.format(folder=index.parent, name=missing[0], more=more, total=len(names)),
             tr("The model was probably copied or downloaded only in part."),
             ntr(
                 "Add the missing file, or fetch the model again.",
@@ -228,30 +189,6 @@ def _shards(index: Path) -> list[Path]:
             ),
         )
     return [index.parent / name for name in names]
-
-
-def _what_is_missing(folder: Path, missing: list[str], total: int) -> str:
-    more = len(missing) - 1
-    if not more:
-        return tr("{folder} lacks the weight file {name}, of {total}.").format(
-            folder=folder, name=missing[0], total=total
-        )
-    return ntr(
-        "{folder} lacks the weight file {name} and {more} more, of {total}.",
-        "{folder} lacks the weight file {name} and {more} more, of {total}.",
-        more,
-    ).format(folder=folder, name=missing[0], more=more, total=total)
-
-
-def _openvino(folder: Path) -> list[Path]:
-    weights = folder / "openvino_model.bin"
-    if not weights.is_file():
-        raise ModelError(
-            tr("{folder} has openvino_model.xml without openvino_model.bin.").format(folder=folder),
-            tr("The first describes the model, the second holds its weights."),
-            tr("Copy both, or export the model again."),
-        )
-    return [weights]
 
 
 def _no_config(folder: Path) -> ModelError:
@@ -270,10 +207,9 @@ def _no_config(folder: Path) -> ModelError:
 
 def _no_weights(folder: Path) -> ModelError:
     if any(folder.glob("pytorch_model*.bin")):
+        fact = tr("{folder} has its weights only as .bin files, not as safetensors.")
         return ModelError(
-            tr("{folder} has its weights only as .bin files, not as safetensors.").format(
-                folder=folder
-            ),
+            fact.format(folder=folder),
             tr("Such a file is a Python pickle, which can run anything when it is opened."),
             tr(
                 "Take a copy with *.safetensors; if you trust this one, load it with transformers"
@@ -281,10 +217,9 @@ def _no_weights(folder: Path) -> ModelError:
             ),
         )
     if others := sorted(file.name for file in folder.glob("*.safetensors")):
+        fact = tr("{folder} has {file} but no model.safetensors and no index of its parts.")
         return ModelError(
-            tr("{folder} has {file} but no model.safetensors and no index of its parts.").format(
-                folder=folder, file=others[0]
-            ),
+            fact.format(folder=folder, file=others[0]),
             tr("transformers finds weights by these names only."),
             tr("Add model.safetensors.index.json, or fetch the model again."),
         )
@@ -309,10 +244,9 @@ def _header(file: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         if "incomplete" not in str(error).lower():
             raise _not_safetensors(file) from error
+        fact = tr("{file} is cut off: its header announces more than the file holds.")
         raise ModelError(
-            tr("{file} is cut off: its header announces more than the file holds.").format(
-                file=file
-            ),
+            fact.format(file=file),
             tr("It was probably copied or downloaded only in part."),
             tr("Delete it and fetch it again."),
         ) from error

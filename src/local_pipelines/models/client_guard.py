@@ -26,8 +26,6 @@ import httpx
 from local_pipelines.errors import OfflineError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["HubCall", "StandstillError", "install_guard", "not_the_hub"]
-
 _TAG = r"\w[\w.-]{0,127}"
 _TAG_HEADER = re.compile(rf'W/"{_TAG}"|"{_TAG}"|{_TAG}', re.ASCII)
 _FORMS = {
@@ -50,17 +48,11 @@ class StandstillError(TimeoutError):
 
 @dataclass
 class HubCall:
-    """The bounds of one call of ours to the client, in force in a `with` block.
+    """The bounds of one call of ours to the client, in force in a `with` block."""
 
-    Args:
-        longest: Bytes that one answer may have, unpacked.
-        standstill: Seconds in which a megabyte has to come.
-        over: Nobody waits for the answer any more: what is still running stops at its next step.
-    """
-
-    longest: int = _LONGEST_ANSWER
-    standstill: float = math.inf
-    over: bool = False
+    longest: int = _LONGEST_ANSWER  # bytes that one answer may have, unpacked
+    standstill: float = math.inf  # seconds in which a megabyte has to come
+    over: bool = False  # nobody waits any more: what is still running stops at its next step
     _before: Token[HubCall | None] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Self:

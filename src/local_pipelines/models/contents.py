@@ -19,8 +19,6 @@ from local_pipelines.wording.grammar import fragment
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole
 
-__all__ = ["cannot_be", "check_contents", "check_is_filled", "checked_loading"]
-
 # The files that some kind of tokenizer keeps its words in; transformers makes an empty one without.
 _WORDS = ("*token*", "*.model", "*.spm", "*.tiktoken", "merges.txt", "tekken.json", "vocab*")
 # transformers reads neither: many older models still name files of their authors' machines there.
@@ -41,16 +39,7 @@ _TOKENS = {
 def checked_loading(
     name: str, folder: Path, *, kind: type[ModelError] = ModelError
 ) -> Iterator[None]:
-    """Load what lies in a folder, so that every fault in it ends in one sentence.
-
-    Args:
-        name: What to call the model.
-        folder: Where it lies.
-        kind: The error to raise; EngineError where another engine, or a new export, may do.
-
-    Raises:
-        ModelError: Its files say what cannot be, or a library cannot load them.
-    """
+    """Load what lies in a folder, so that each fault in it ends in one sentence, a `kind`."""
     try:
         check_contents(folder)
     except ModelError as fault:
@@ -66,19 +55,16 @@ def checked_loading(
         raise kind(found.fact, found.cause, found.next_step) from error
 
 
-# --- before ------------------------------------------------------------------------------------
-
-
 def check_contents(folder: Path) -> None:
-    """Refuse what a model's small files must not say.
-
-    Raises:
-        ModelError: One is broken, names files outside the folder, or asks for what cannot be.
-    """
+    """Refuse, as a ModelError, what a model's small files must not say."""
     config = read_json(folder / "config.json")
     _check_config(folder, config)
     if not any(any(folder.glob(name)) for name in _WORDS):
-        raise _has_no_words(folder)
+        raise ModelError(
+            tr("{folder} has no tokenizer.").format(folder=folder),
+            tr("None of its files holds the words of the model, such as tokenizer.json."),
+            tr("Add the tokenizer's files, or fetch the model again."),
+        )
     if (folder / "tokenizer.json").is_file():
         _check_is_object(folder / "tokenizer.json")
     if (folder / "tokenizer_config.json").is_file():
@@ -98,14 +84,6 @@ def _check_config(folder: Path, config: Mapping[str, Any]) -> None:
                 raise cannot_be(folder, "config.json", name, part[name])
     if not isinstance(config.get("model_type", ""), str):
         raise cannot_be(folder, "config.json", "model_type", config["model_type"])
-
-
-def _has_no_words(folder: Path) -> ModelError:
-    return ModelError(
-        tr("{folder} has no tokenizer.").format(folder=folder),
-        tr("None of its files holds the words of the model, such as tokenizer.json."),
-        tr("Add the tokenizer's files, or fetch the model again."),
-    )
 
 
 def _check_is_object(file: Path) -> None:
@@ -154,65 +132,51 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
         is_bare, own, here = not re.search(r"[/\\:]|^\.\.$", text), folder / text, Path(text)
         if is_bare and own.is_file() and (not here.exists() or here.samefile(own)):
             continue
+        fact = tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.")
         raise ModelError(
-            tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.").format(
-                folder=folder, name=name, value=text[:100]
-            ),
+            fact.format(folder=folder, name=name, value=text[:100]),
             tr("A model may name no files of this machine: they would be read into its words."),
             tr("Take another model, or take that line out if you trust its owners."),
         )
 
 
 def _check_tokens(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    vocabulary = (config.get("text_config") or config).get("vocab_size")
+    most = ((config.get("text_config") or config).get("vocab_size") or SIZES["vocab_size"]) - 1
     for name in sorted(_TOKENS & given.keys()):
-        _check_token_ids(folder, name, given[name], vocabulary)
-
-
-def _check_token_ids(folder: Path, name: str, value: object, vocabulary: int | None) -> None:
-    most = (vocabulary or 2**26) - 1
-    least = -1 if name == "pad_token_id" else 0  # old models write -1 for none
-    for token in value if isinstance(value, list) else [value]:
-        if token is not None and not is_whole(token, least, most):
-            raise cannot_be(folder, "generation_config.json", name, token)
+        least = -1 if name == "pad_token_id" else 0  # old models write -1 for none
+        for token in given[name] if isinstance(given[name], list) else [given[name]]:
+            if token is not None and not is_whole(token, least, most):
+                raise cannot_be(folder, "generation_config.json", name, token)
 
 
 def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
     """Make the error for what one of a model's files says."""
-    shown = type(value).__name__ if isinstance(value, int | list | dict) else repr(value)
-    with suppress(ValueError):  # Python writes no number of more than 4,300 digits
+    shown = type(value).__name__  # Python writes no number of more than 4,300 digits
+    with suppress(ValueError):
         shown = repr(value)
+    fact = tr("{file} of {folder} says {name} = {value}, which cannot be.")
     return ModelError(
-        tr("{file} of {folder} says {name} = {value}, which cannot be.").format(
-            file=file, folder=folder, name=name, value=shown[:100]
-        ),
+        fact.format(file=file, folder=folder, name=name, value=shown[:100]),
         tr("It is damaged, or made to do harm."),
         tr("Fetch the model again, or take another one."),
     )
 
 
 def check_is_filled(name: str, model: Any, stored: Weights) -> None:
-    """See that a model of torch's got all its numbers from its files.
+    """See that a model of torch's got all its numbers from its files, or raise ModelError.
 
     transformers fills what the files lack with random numbers, and says so in a log only.
-
-    Raises:
-        ModelError: Some are missing.
     """
     numbers = sum(each.numel() for each in model.parameters())  # what is shared counts once
     by_design = getattr(model, "_keys_to_ignore_on_load_missing", None)
     if stored.other_bytes or by_design or stored.floats >= numbers:
         return
+    fact = tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.")
     raise ModelError(
-        tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.").format(
-            name=name, missing=numbers - stored.floats, numbers=numbers
-        ),
+        fact.format(name=name, missing=numbers - stored.floats, numbers=numbers),
         tr("The model would compute with random numbers in their place."),
         tr("Fetch the model again, or take another one."),
     )
-
-
-# --- after -------------------------------------------------------------------------------------
 
 
 def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
@@ -225,24 +189,24 @@ def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
         except ModelError as broken:
             return broken
     if "trust_remote_code" in str(error):
+        fact = tr("{model_id} brings program code of its own, which is not run here.")
         return ModelError(
-            tr("{model_id} brings program code of its own, which is not run here.").format(
-                model_id=name
-            ),
+            fact.format(model_id=name),
             tr("It would have all your rights on this machine."),
             tr("Take another model, or read its code and load it with transformers yourself."),
         )
     if "ignore_mismatched_sizes" in str(error):
+        fact = tr("The weights of {name} have other sizes than its config.json says.")
         return ModelError(
-            tr("The weights of {name} have other sizes than its config.json says.").format(
-                name=name
-            ),
+            fact.format(name=name),
             tr("The two files are probably of different models."),
             tr("Fetch the model again, or take another one."),
         )
+    lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
+    said = ": ".join([type(error).__name__, *lines[:1]])
     return _wrong_type(name, folder, error) or ModelError(
         tr("{name} cannot be loaded.").format(name=name),
-        tr("The library that loads it says: {error}.").format(error=fragment(_first_line(error))),
+        tr("The library that loads it says: {error}.").format(error=fragment(said)),
         tr("Correct the options that you gave, fetch the model again, or take another one."),
     )
 
@@ -259,23 +223,13 @@ def _wrong_type(name: str, folder: Path, error: Exception) -> ModelError | None:
             step,
         )
     if kind not in CONFIG_MAPPING:
+        fact = tr("{name} is of the type {kind!r}, which the installed transformers lacks.")
         return ModelError(
-            tr("{name} is of the type {kind!r}, which the installed transformers lacks.").format(
-                name=name, kind=kind
-            ),
+            fact.format(name=name, kind=kind),
             tr("The model is newer than this transformers, or its config.json is damaged."),
             step,
         )
     if "Unrecognized configuration class" in str(error):
-        return ModelError(
-            tr("{name}, of the type {kind!r}, is no model that goes on with a text.").format(
-                name=name, kind=kind
-            ),
-            next_step=step,
-        )
+        fact = tr("{name}, of the type {kind!r}, is no model that goes on with a text.")
+        return ModelError(fact.format(name=name, kind=kind), next_step=step)
     return None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

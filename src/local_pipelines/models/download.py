@@ -34,14 +34,6 @@ from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench import machine
 
-__all__ = [
-    "damaged_file",
-    "download_once",
-    "download_space",
-    "fetch_model",
-    "is_damaged",
-]
-
 PAUSES = (1.0, 2.0, 4.0)  # seconds before a broken download is tried again
 STANDSTILL = 120.0  # seconds in which a megabyte has to come
 
@@ -68,7 +60,11 @@ class _File:
             return False
         if self.sha256 is not None:
             return machine.sha256_of(path) == self.sha256
-        return self.blob_id is None or _blob_id(path) == self.blob_id
+        if self.blob_id is None:
+            return True
+        data = path.read_bytes()
+        named_by_git = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False)
+        return named_by_git.hexdigest() == self.blob_id
 
 
 class _WrongBytesError(Exception):
@@ -76,18 +72,11 @@ class _WrongBytesError(Exception):
 
 
 def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
-    """Make sure that a model is on this machine, whole.
-
-    Args:
-        model_id: An id of the Hub, "pocket", or a folder.
-        revision: A branch, tag or commit of the Hub; the main branch if not given.
-
-    Returns:
-        The folder that it lies in. What was downloaded before is not asked for again.
+    """Make sure that a model is on this machine, whole, and give the folder that it lies in.
 
     Raises:
-        LocalPipelinesError: No access, no way to the Hub, no such model or no room, a
-            sentence each.
+        LocalPipelinesError: No access, no way to the Hub, no such model or no space: a sentence
+            for each reason.
     """
     model = locate(model_id)
     if model.folder is not None:
@@ -167,10 +156,9 @@ def _choose_weights(model_id: str, files: Mapping[str, _File]) -> dict[str, _Fil
     if _INDEX in files and parts:
         return parts
     if any(name.endswith("openvino_model.xml") for name in files):
+        fact = tr("{model_id} is a model in OpenVINO's format, not a checkpoint.")
         raise ModelError(
-            tr("{model_id} is a model in OpenVINO's format, not a checkpoint.").format(
-                model_id=model_id
-            ),
+            fact.format(model_id=model_id),
             tr("Its weights are exported already."),
             tr(
                 "Run `hf download {model_id} --local-dir my-export` and name that folder, or name"
@@ -193,10 +181,9 @@ def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise is_damaged(model_id, index.name) from None
     if not named <= set(names):
+        fact = tr("The index of {model_id} names weight files that the model does not have.")
         raise ModelError(
-            tr("The index of {model_id} names weight files that the model does not have.").format(
-                model_id=model_id
-            ),
+            fact.format(model_id=model_id),
             tr("It is broken, or meant to read other files of this machine."),
             tr("Take another model, or another revision."),
         )
@@ -205,10 +192,9 @@ def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
 def _check_disk(model_id: str, size: int) -> None:
     free = download_space()
     if free is not None and size > free:
+        fact = tr("{model_id} does not fit on the disk: it takes {size} and {free} are free.")
         raise CacheError(
-            tr("{model_id} does not fit on the disk: it takes {size} and {free} are free.").format(
-                model_id=model_id, size=gigabytes(size), free=gigabytes(free)
-            ),
+            fact.format(model_id=model_id, size=gigabytes(size), free=gigabytes(free)),
             tr("Downloads go to {cache}.").format(cache=_cache()),
             tr(
                 "Free some space, or set HF_HOME to a folder on another disk and restart the"
@@ -238,7 +224,9 @@ def download_once(model_id: str, file: _File, commit: str) -> Path:
     if path.parent.name != commit:
         raise not_the_hub(host(), tr("It answers for another version than the one asked for."))
     if not file.is_what_lies_at(path):
-        _remove(path)
+        blob = path.resolve()  # the bytes; their name in the snapshot goes first
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
         raise _WrongBytesError
     return path
 
@@ -266,16 +254,21 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
     if isinstance(error, OSError) and is_local_fault(error):
         return _explain_local_fault(model_id, file, error)
     if isinstance(error, StandstillError):
-        return _stands_still(model_id, file.name)
+        fact = tr("The download of {name} of {model_id} all but stands still.")
+        return OfflineError(
+            fact.format(name=file.name, model_id=model_id),
+            tr("Less than 1 MB came in {standstill:g} seconds.").format(standstill=STANDSTILL),
+            tr("Try again on a faster connection; the files before it are whole and stay."),
+            model_id=model_id,
+        )
     refusal = explain_refusal(model_id, error)
     if refusal.status == 429 or not (is_passing(error) or isinstance(error, TimeoutError)):
         return refusal
-    times = tr("The download of {name} of {model_id} broke off {number} times.")
-    once = tr("The download of {name} of {model_id} broke off.")  # after a silence, for good
+    fact = tr("The download of {name} of {model_id} broke off.")  # after a silence, for good
+    if is_passing(error):
+        fact = tr("The download of {name} of {model_id} broke off {number} times.")
     return OfflineError(
-        (times if is_passing(error) else once).format(
-            name=file.name, model_id=model_id, number=len(PAUSES) + 1
-        ),
+        fact.format(name=file.name, model_id=model_id, number=len(PAUSES) + 1),
         tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),
         tr("Run the cell again: the files before it are whole and stay, this one starts anew."),
         model_id=model_id,
@@ -285,34 +278,20 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
 
 def _explain_local_fault(model_id: str, file: _File, error: OSError) -> CacheError:
     if error.errno in _DISK_FULL:
+        fact = tr("The disk is full: {name} of {model_id} takes {size}.")
+        cause = tr("Downloads go to {cache}; the files before it are whole and stay.")
         return CacheError(
-            tr("The disk is full: {name} of {model_id} takes {size}.").format(
-                name=file.name, model_id=model_id, size=gigabytes(file.size)
-            ),
-            tr("Downloads go to {cache}; the files before it are whole and stay.").format(
-                cache=_cache()
-            ),
+            fact.format(name=file.name, model_id=model_id, size=gigabytes(file.size)),
+            cause.format(cache=_cache()),
             tr("Free some space and run the cell again."),
         )
+    fact = tr("The download of {model_id} cannot be kept in {cache}.")
     return CacheError(
-        tr("The download of {model_id} cannot be kept in {cache}.").format(
-            model_id=model_id, cache=_cache()
-        ),
+        fact.format(model_id=model_id, cache=_cache()),
         f"{error.strerror}.",
         tr("Set HF_HOME to a folder that you may write to, and restart the kernel.")
         if error.errno in _NO_RIGHT
         else tr("Restart the kernel; if it stays, set HF_HOME to a folder on another disk."),
-    )
-
-
-def _stands_still(model_id: str, name: str) -> OfflineError:
-    return OfflineError(
-        tr("The download of {name} of {model_id} all but stands still.").format(
-            name=name, model_id=model_id
-        ),
-        tr("Less than 1 MB came in {standstill:g} seconds.").format(standstill=STANDSTILL),
-        tr("Try again on a faster connection; the files before it are whole and stay."),
-        model_id=model_id,
     )
 
 
@@ -325,16 +304,3 @@ def _cache() -> Path:
 def download_space() -> int | None:
     """Bytes free where downloads go; the folder itself may not exist yet."""
     return machine.disk_free(_cache())
-
-
-def _blob_id(file: Path) -> str:
-    """The name git gives to these bytes."""
-    data = file.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-
-
-def _remove(file: Path) -> None:
-    """Take a file out of the cache: its name in the snapshot and the bytes behind it."""
-    blob = file.resolve()
-    file.unlink(missing_ok=True)
-    blob.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Which model: the catalogue, the folder behind "pocket", and whether a model fits this machine."""
+"""Whether a model fits this machine, estimated before a download."""
 
 from __future__ import annotations
 
@@ -8,25 +8,16 @@ from dataclasses import dataclass, field, replace
 from html import escape
 
 from local_pipelines.errors import DeviceError, OfflineError, ParameterError
-from local_pipelines.models import checkpoint
 from local_pipelines.models.catalogue import CatalogueEntry, catalogue, is_pocket
-from local_pipelines.models.checkpoint import Shape, Weights
+from local_pipelines.models.checkpoint import Shape, Tensor, Weights, weigh
 from local_pipelines.models.download import download_space
 from local_pipelines.models.names import ModelName, did_you_mean, locate
 from local_pipelines.models.paths import ask_hub
-from local_pipelines.wording.columns import columns, pad
+from local_pipelines.wording.columns import columns, html_table, pad
 from local_pipelines.wording.grammar import gigabytes, paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole, whole_number
 from local_pipelines.workbench.devices import Device, select_device
-
-__all__ = [
-    "Fit",
-    "will_it_fit",
-]
-
-
-# --- will it fit? ------------------------------------------------------------------------------
 
 # Bytes a number takes. int8 and int4 leave a few layers wider, so the true size is a little larger.
 _WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
@@ -65,30 +56,20 @@ class Fit:
         download = (
             tr("{size} (already here)") if self.cached else tr("{size} ({free} free on disk)")
         ).format(size=gigabytes(self.download_bytes), free=gigabytes(self.disk_free))
+        weights = tr("{size} in {dtype}").format(
+            size=gigabytes(self.weights_bytes), dtype=self.dtype
+        )
+        cache = tr("{size} for {batch_size} × {context} tokens").format(
+            size=gigabytes(self.kv_cache_bytes), batch_size=self.batch_size, context=self.context
+        )
+        free = tr("{size} on {device}").format(size=gigabytes(self.memory_free), device=self.device)
         return [
             (tr("download"), download),
-            (
-                tr("weights"),
-                tr("{size} in {dtype}").format(
-                    size=gigabytes(self.weights_bytes), dtype=self.dtype
-                ),
-            ),
-            (
-                tr("KV cache"),
-                tr("{size} for {batch_size} × {context} tokens").format(
-                    size=gigabytes(self.kv_cache_bytes),
-                    batch_size=self.batch_size,
-                    context=self.context,
-                ),
-            ),
+            (tr("weights"), weights),
+            (tr("KV cache"), cache),
             (tr("working memory"), gigabytes(self.working_bytes)),
             (tr("needed"), gigabytes(self.memory_needed)),
-            (
-                tr("free"),
-                tr("{size} on {device}").format(
-                    size=gigabytes(self.memory_free), device=self.device
-                ),
-            ),
+            (tr("free"), free),
         ]
 
     def __repr__(self) -> str:
@@ -97,11 +78,7 @@ class Fit:
         return "\n".join([self.reason, *(f"  {pad(name, width)}{text}" for name, text in rows)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
-            for name, text in self._rows()
-        )
-        return f"<p>{escape(self.reason)}</p><table><tbody>{rows}</tbody></table>"
+        return f"<p>{escape(self.reason)}</p>{html_table(self._rows(), row_heads=True)}"
 
 
 @dataclass(frozen=True)
@@ -160,7 +137,15 @@ def will_it_fit(
         )
     facts = known_facts(model_id)
     device = _measured(device)
-    return _judge(facts, device, width or device.dtype, context, batch_size, advise=True)
+    conditions = (device, width or device.dtype, context, batch_size)
+    fit = _judge(facts, *conditions)
+    if fit.verdict not in {"tight", "does not fit"}:
+        return fit
+    for entry in _smaller(facts):
+        if _judge(_facts_from_entry(entry), *conditions).verdict == "fits":
+            advice = tr('Try "{model_id}" instead.').format(model_id=entry.id)
+            return replace(fit, alternative=entry.id, reason=paragraph(fit.reason, advice))
+    return fit
 
 
 def _measured(device: Device | str | int | None) -> Device:
@@ -174,11 +159,7 @@ def _measured(device: Device | str | int | None) -> Device:
 
 
 def known_facts(model: ModelName) -> Facts:
-    """What is known about a model without downloading it.
-
-    Raises:
-        ModelError: There is no such model.
-    """
+    """What is known about a model without downloading it, or ModelError: there is none."""
     found = locate(model)
     if found.place is not None:
         name = found.name if found.is_pocket else found.hub_id or str(found.folder)
@@ -203,15 +184,10 @@ def _facts_from_hub(model_id: str) -> Facts:
     counts = getattr(info and info.safetensors, "parameters", None) or {}
     if info is None or not _are_sizes(counts.values()):
         return Facts(model_id, cached=False)
-    floats = sum(count for kind, count in counts.items() if kind in checkpoint.FLOATS)
-    other = sum(
-        count * checkpoint.INTEGERS.get(kind, 1)
-        for kind, count in counts.items()
-        if kind not in checkpoint.FLOATS
-    )
+    weights = weigh([], {kind: Tensor(kind, (count,)) for kind, count in counts.items()})
     sizes = [f.size or 0 for f in info.siblings or [] if f.rfilename.endswith(".safetensors")]
     total = sum(sizes) if _are_sizes(sizes) else None
-    return Facts(model_id, False, total or None, Weights(floats, other))
+    return Facts(model_id, False, total or None, weights)
 
 
 def _are_sizes(values: Collection[object]) -> bool:
@@ -219,19 +195,12 @@ def _are_sizes(values: Collection[object]) -> bool:
     return bool(values) and all(is_whole(value, 0, 2**60) for value in values)
 
 
-def _judge(
-    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int, *, advise: bool
-) -> Fit:
+def _judge(facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int) -> Fit:
     tokens = min(context or _USUAL_CONTEXT, facts.shape.context or context or _USUAL_CONTEXT)
     figures = _memory(facts, dtype, tokens * batch_size)
     disk_free = None if facts.cached else download_space()
     verdict, reason = _verdict(facts, device, figures.get("memory_needed"), disk_free)
-    alternative = None
-    if advise and verdict in {"tight", "does not fit"}:
-        alternative = _smaller(facts, device, dtype, context, batch_size)
-        if alternative:
-            advice = tr('Try "{model_id}" instead.').format(model_id=alternative)
-            reason = paragraph(reason, advice)
+
     return Fit(
         model_id=facts.model_id,
         device=device.name,
@@ -244,7 +213,7 @@ def _judge(
         download_bytes=facts.download_bytes,
         memory_free=device.memory_free,
         disk_free=disk_free,
-        alternative=alternative,
+        alternative=None,
         **figures,
     )
 
@@ -321,15 +290,8 @@ def _reasons(verdict: str, *, whole: bool) -> str:
     )
 
 
-def _smaller(
-    facts: Facts, device: Device, dtype: str, context: int | None, batch_size: int
-) -> str | None:
-    """The best smaller model of the catalogue that fits and asks for no account."""
+def _smaller(facts: Facts) -> list[CatalogueEntry]:
+    """The smaller models of the catalogue that ask for no account, the best first."""
     size = facts.weights.floats if facts.weights else 0
     smaller = [e for e in catalogue() if e.parameters and e.parameters < size and not e.gated]
-    for entry in sorted(smaller, key=lambda e: (e.has_chat_template, e.parameters), reverse=True):
-        other = _facts_from_entry(entry)
-        fit = _judge(other, device, dtype, context, batch_size, advise=False)
-        if fit.verdict == "fits":
-            return entry.id
-    return None
+    return sorted(smaller, key=lambda e: (e.has_chat_template, e.parameters), reverse=True)

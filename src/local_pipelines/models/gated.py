@@ -16,8 +16,6 @@ from local_pipelines.workbench.devices import Device, select_device
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["load_gated_model"]
-
 
 def load_gated_model(
     model_id: ModelName,

@@ -19,17 +19,6 @@ from local_pipelines.models.checkpoint import Shape, Tensor, Weights
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import mark, tr
 
-__all__ = [
-    "LIST_STEP",
-    "Model",
-    "ModelName",
-    "cached_folder",
-    "cached_model",
-    "did_you_mean",
-    "is_hub_id",
-    "locate",
-]
-
 # The few old ids without an owner that generate text; the Hub still redirects them.
 _OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
@@ -42,18 +31,12 @@ class Model:
     """A model whose name is understood: a checked folder, or a well-formed id of the Hub.
 
     What is read from its files is read when first needed, and once.
-
-    Args:
-        name: As it was asked for.
-        folder: Where it lies; None for a model of the Hub that was not fetched in this call.
-        hub_id: Its id, if it is one of the Hub's.
-        is_pocket: It is the embedded model, asked for by its name.
     """
 
-    name: str
-    folder: Path | None = None
-    hub_id: str | None = None
-    is_pocket: bool = False
+    name: str  # as it was asked for
+    folder: Path | None = None  # where it lies; None for one of the Hub not fetched in this call
+    hub_id: str | None = None  # its id, if it is one of the Hub's
+    is_pocket: bool = False  # it is the embedded model, asked for by its name
 
     def __str__(self) -> str:
         return self.name
@@ -107,11 +90,7 @@ ModelName: TypeAlias = str | os.PathLike[str] | Model
 
 
 def locate(model: ModelName) -> Model:
-    """Understand a model's name.
-
-    Args:
-        model: "pocket", a folder with a model in it, an id of the Hub, or what this function
-            returned before, which is returned as it is.
+    """Understand a model's name: "pocket", a folder with a model in it, or an id of the Hub.
 
     Raises:
         ModelError: It cannot be a model's name, or the folder holds no whole model.
@@ -206,13 +185,8 @@ def _is_address(model: str) -> ModelError:
 
 
 def _looks_like_path(model: str) -> bool:
-    return (
-        model[0] in "./~"
-        or "\\" in model
-        or model.count("/") > 1
-        or model.endswith("/")
-        or re.match(r"[A-Za-z]:", model) is not None
-    )
+    # Its beginning, such as ./, ~ or C:, a backslash, two slashes, or one at its end.
+    return bool(re.match(r"[./~]|[A-Za-z]:", model) or re.search(r"\\|/.*/|/$", model, re.S))
 
 
 def _exists(path: Path) -> bool:
@@ -255,11 +229,7 @@ def _nearest_id(model: str) -> str | None:
 
 
 def cached_model(hub_id: str, revision: str | None = None) -> Path | None:
-    """Where the cache has a model that was downloaded whole.
-
-    Raises:
-        ModelError: The revision cannot be one.
-    """
+    """Where the cache has a model that was downloaded whole."""
     if revision and (not isinstance(revision, str) or _NO_REVISION.search(revision)):
         raise no_such_revision(hub_id)  # it becomes a file's name in the cache
     folder = cached_folder(hub_id, revision)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from local_pipelines.errors import LocalPipelinesError, ModelError, OfflineError
-from local_pipelines.models.access import check_token, host, within
+from local_pipelines.models.access import host, within
 from local_pipelines.models.catalogue import catalogue
 from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import (
@@ -18,21 +18,12 @@ from local_pipelines.models.names import (
 )
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.credentials import place_token
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo
 
-__all__ = [
-    "PATIENCE",
-    "ask_hub",
-    "model_path",
-]
-
-
 PATIENCE = 5.0  # seconds for one question to the Hub, name look-up and slow answers included
-
-
-# --- from what a learner writes to what from_pretrained takes ----------------------------------
 
 
 def model_path(model: ModelName, *, revision: str | None = None) -> str:
@@ -60,26 +51,18 @@ def model_path(model: ModelName, *, revision: str | None = None) -> str:
     return str(fetch_model(found, revision=revision))
 
 
-# --- the Hub ---------------------------------------------------------------------
-
-
 def ask_hub(model_id: str) -> ModelInfo | None:
-    """Ask the Hub once about a model.
-
-    Returns:
-        What it says; None if it answers but refuses: `check_access` says why.
+    """Ask the Hub once about a model; None if it answers but refuses: `check_access` says why.
 
     Raises:
-        CredentialError: What stands in the token's place cannot be one.
-        ModelError: The Hub has no such model.
-        OfflineError: There is no way to the Hub.
+        LocalPipelinesError: No token that can be one, no such model, or no way to the Hub.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
         raise _offline(model_id)
-    check_token()
+    place_token()  # refuses what cannot be one
 
     def look() -> ModelInfo:
         return HfApi().model_info(model_id, files_metadata=True, timeout=PATIENCE)
@@ -111,33 +94,25 @@ def _absent(model_id: str) -> ModelError:
 
 def _offline(model_id: str, host: str = "") -> OfflineError:
     """The error for a model that is not here whole, where its Hub is forbidden or out of reach."""
-    partly = cached_folder(model_id) is not None
     if host:
-        fact = (
-            tr(
-                '"{model_id}" is only in part on this machine, and the Hub ({host}) cannot be'
-                " reached."
-            )
-            if partly
-            else tr('"{model_id}" is not on this machine, and the Hub ({host}) cannot be reached.')
+        absent = tr('"{model_id}" is not on this machine, and the Hub ({host}) cannot be reached.')
+        partly = tr(
+            '"{model_id}" is only in part on this machine, and the Hub ({host}) cannot be reached.'
         )
         step = tr(
             'Write MODEL_ID = "pocket", which needs no download, or connect to the internet and'
             " run the cell once."
         )
     else:
-        fact = (
-            tr(
-                '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids'
-                " downloads."
-            )
-            if partly
-            else tr('"{model_id}" is not on this machine, and HF_HUB_OFFLINE forbids downloads.')
+        absent = tr('"{model_id}" is not on this machine, and HF_HUB_OFFLINE forbids downloads.')
+        partly = tr(
+            '"{model_id}" is only in part on this machine, and HF_HUB_OFFLINE forbids downloads.'
         )
         step = tr(
             'Write MODEL_ID = "pocket", which needs no download, or set HF_HUB_OFFLINE=0, restart'
             " the kernel and run the cells again with a connection."
         )
+    fact = absent if cached_folder(model_id) is None else partly
     hint = "" if catalogue().find(model_id) else did_you_mean(model_id)
     cause = tr("A model of the Hub is downloaded once, when it is first used.")
     return OfflineError(fact.format(model_id=model_id, host=host), paragraph(cause, hint), step)

@@ -11,15 +11,6 @@ from local_pipelines.errors import DeviceError, MissingPackageError, ParameterEr
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "OV_CONFIGS",
-    "check_genai_device",
-    "check_ov_config",
-    "exact_config",
-    "last_line",
-    "ov_config",
-]
-
 OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         # One prompt at a time, all cores on it. An empty CACHE_DIR writes no compiled model.
@@ -78,6 +69,7 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
     """
     try:
         import openvino
+        from openvino import opset13
     except ImportError as error:
         raise MissingPackageError(
             tr("OpenVINO is not installed."),
@@ -91,7 +83,8 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
     core = openvino.Core()
     _check_device(core, device)
     known = core.get_property(device.partition(":")[0], "SUPPORTED_PROPERTIES")
-    probe = _probe(openvino)
+    number = opset13.parameter([1], openvino.Type.f32)
+    probe = openvino.Model([opset13.relu(number)], [number], "probe")  # the smallest there is
     for name, value in config.items():
         _check_option(core, probe, device, known, name, value)
 
@@ -112,20 +105,15 @@ def _check_option(
     core: Any, probe: Any, device: str, known: Mapping[str, str], name: str, value: Any
 ) -> None:
     if known.get(name) == "RO":
+        step = tr('Read it with openvino.Core().get_property("{device}", "{name}").')
         raise ParameterError(
             tr("{name} can be read on {device} and not be set.").format(name=name, device=device),
-            next_step=tr('Read it with openvino.Core().get_property("{device}", "{name}").').format(
-                device=device, name=name
-            ),
+            next_step=step.format(device=device, name=name),
         )
     # OpenVINO takes "1x" for 1 without a word.
     if name == "NUM_STREAMS" and not re.fullmatch(r"[1-9]\d*|AUTO|NUMA", str(value)):
-        raise ParameterError(
-            tr("NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.").format(
-                value=value
-            ),
-            next_step=tr('Write "NUM_STREAMS": "1".'),
-        )
+        fact = tr("NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.")
+        raise ParameterError(fact.format(value=value), next_step=tr('Write "NUM_STREAMS": "1".'))
     if name in _FOLDERS:
         return
     try:
@@ -134,27 +122,24 @@ def _check_option(
         said = last_line(error)
         if "unsupported property" in said.lower() or not isinstance(name, str):
             raise _unknown(name, device, [*known, *_CORE]) from error
+        fact = tr("{device} does not take {value!r} for {name}.")
         raise ParameterError(
-            tr("{device} does not take {value!r} for {name}.").format(
-                device=device, value=value, name=name
-            ),
+            fact.format(device=device, value=value, name=name),
             said,
             tr("Correct the value, or take {name} away.").format(name=name),
         ) from error
 
 
 def _unknown(name: object, device: str, known: list[str]) -> ParameterError:
-    near = nearest(str(name).upper(), known)
-    return ParameterError(
-        tr("{name!r} is no option of OpenVINO on {device}.").format(name=name, device=device),
-        tr('Did you mean "{near}"?').format(near=near) if near else "",
-        tr('Write "{near}".').format(near=near)
-        if near
-        else tr(
-            'List what there is with openvino.Core().get_property("{device}",'
-            ' "SUPPORTED_PROPERTIES").'
-        ).format(device=device),
-    )
+    cause = ""
+    step = tr(
+        'List what there is with openvino.Core().get_property("{device}", "SUPPORTED_PROPERTIES").'
+    ).format(device=device)
+    if near := nearest(str(name).upper(), known):
+        cause = tr('Did you mean "{near}"?').format(near=near)
+        step = tr('Write "{near}".').format(near=near)
+    fact = tr("{name!r} is no option of OpenVINO on {device}.")
+    return ParameterError(fact.format(name=name, device=device), cause, step)
 
 
 def _check_device(core: Any, device: str) -> None:
@@ -187,11 +172,3 @@ def last_line(error: Exception) -> str:
     """What OpenVINO says behind the place in its source code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removesuffix(".") + "." if lines else type(error).__name__ + "."
-
-
-def _probe(openvino: Any) -> Any:
-    """The smallest model there is: one number, passed on."""
-    from openvino import opset13
-
-    number = opset13.parameter([1], openvino.Type.f32)
-    return openvino.Model([opset13.relu(number)], [number], "probe")

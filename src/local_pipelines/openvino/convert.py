@@ -17,8 +17,6 @@ from local_pipelines.openvino.quiet import no_logs, no_warnings, quiet
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.packages import torchvision_fault
 
-__all__ = ["Exporter", "convert", "explained", "load_exporter"]
-
 
 def convert(job: ExportJob, source: Path, partial: Path, group_size: int | None) -> None:
     """Write model and tokenizer into `partial`."""
@@ -47,19 +45,15 @@ class Exporter:
     """
 
     def __init__(self) -> None:
+        from optimum import intel
         from optimum.exporters.openvino import main_export
-        from optimum.intel import (
-            OVConfig,
-            OVModelForCausalLM,
-            OVQuantizer,
-            OVWeightQuantizationConfig,
-        )
 
+        # Each is imported when it is named: now, and not while the output is held back.
         self._main_export = main_export
-        self._config = OVConfig
-        self._model = OVModelForCausalLM
-        self._quantizer = OVQuantizer
-        self._quantization = OVWeightQuantizationConfig
+        self._config = intel.OVConfig
+        self._model = intel.OVModelForCausalLM
+        self._quantizer = intel.OVQuantizer
+        self._quantization = intel.OVWeightQuantizationConfig
 
     def quantization(self, bits: int, group_size: int) -> Any:
         """Say how weights become whole numbers of so many bits."""
@@ -116,17 +110,16 @@ def explained(job: ExportJob) -> Iterator[None]:
 
 
 def _explain(job: ExportJob, error: Exception) -> ExportError:
-    what = {"name": job.name, "weight_format": job.weight_format}
-    said = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(
-        error
-    ):
+    what = {"name": job.model.title, "weight_format": job.weight_format}
+    text = str(error)
+    said = next(iter(text.strip().splitlines()), "") or type(error).__name__
+    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in text:
         return ExportError(
             tr("Exporting {name} to {weight_format} failed: the disk is full.").format(**what),
             tr("What was written of it is removed again."),
             tr("Free some space, or write a folder on another disk."),
         )
-    if isinstance(error, MemoryError) or re.search("alloc.*memory|bad_alloc", str(error)):
+    if isinstance(error, MemoryError) or re.search("alloc.*memory|bad_alloc", text):
         return ExportError(
             tr("Exporting {name} to {weight_format} failed: the memory is full.").format(**what),
             tr("The whole model is in memory while it is converted."),
@@ -138,7 +131,7 @@ def _explain(job: ExportJob, error: Exception) -> ExportError:
             tr("optimum-intel converts this type of model with another release of transformers."),
             tr('Run it with backend="torch", or take a model of another type.'),
         )
-    if match := re.search(r"export an? (\S+) model, that is a custom or unsupported", str(error)):
+    if match := re.search(r"export an? (\S+) model, that is a custom or unsupported", text):
         return ExportError(
             tr(
                 "Exporting {name} to {weight_format} failed: optimum-intel cannot convert models of"
@@ -147,10 +140,9 @@ def _explain(job: ExportJob, error: Exception) -> ExportError:
             tr("Each type of model needs rules of its own there."),
             tr('Run it with backend="torch", or take a model of another type.'),
         )
+    said = f"{type(error).__name__}: {said}"
     return ExportError(
-        tr("Exporting {name} to {weight_format} failed: {error}").format(
-            **what, error=f"{type(error).__name__}: {said}"
-        ),
+        tr("Exporting {name} to {weight_format} failed: {error}").format(**what, error=said),
         tr("The error comes from the tools that convert it."),
         tr("The traceback, by `import traceback; traceback.print_last()`, tells more."),
     )

@@ -23,11 +23,6 @@ from local_pipelines.openvino.quiet import Stages
 from local_pipelines.openvino.workshop import Workshop, recover, workshop
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "export_openvino",
-    "make_export",
-]
-
 
 def export_openvino(
     model_id: ModelName,
@@ -65,10 +60,9 @@ def export_openvino(
         ExportError: No room, no right to write, the folder holds something else, or the
             conversion failed. Nothing in the folder was changed.
     """
-    job = ExportJob(
-        locate(model_id), _checked_target(folder), checked_format(weight_format), group_size
-    )
-    check_group_size(group_size, job.weight_format)
+    model, target, form = locate(model_id), _checked_target(folder), checked_format(weight_format)
+    check_group_size(group_size, form)
+    job = ExportJob(model, target, form, group_size)
     return make_export(job, progress=progress, force=force)
 
 
@@ -91,14 +85,7 @@ def make_export(
 ) -> Path:
     """Do what `export_openvino` does, of arguments that are checked.
 
-    Args:
-        job: What to export, and where to.
-        progress: Show the stages while they run.
-        force: Start though memory or disk seem too small.
-        replace: Let what lies in the folder give way, once the new export is finished.
-
-    Raises:
-        LocalPipelinesError: As in `export_openvino`.
+    With `replace`, what lies in the folder gives way once the new export is finished.
     """
     recover(job.target)
     if not replace and job.is_done():
@@ -123,7 +110,7 @@ def _finish(
     write_manifest(
         shop.export,
         source,
-        model=job.name,
+        model=job.model.title,
         revision=commit_of(source),
         weight_format=job.weight_format,
         group_size=group_size,

@@ -13,13 +13,10 @@ _LOCKED_BYTE = (1 << 31) - 2  # behind the end: Windows lets nobody else read wh
 
 
 def try_lock(stream: IO[Any]) -> bool | None:
-    """Lock a file for as long as it is open, unless somebody has.
+    """Lock a file for as long as it is open: None where this disk has no locks, False if taken.
 
     Containers of one machine see each other's locks; so do machines that share a network disk,
     where that disk has locks at all.
-
-    Returns:
-        True: it is ours. False: somebody else has it. None: this disk has no locks.
     """
     try:
         if sys.platform == "win32":

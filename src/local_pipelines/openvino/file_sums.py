@@ -39,15 +39,8 @@ def changed_file(
 ) -> str | None:
     """The first of a folder's files that does not hold what it should; None if all do.
 
+    A sum that was taken when the file had the same size and time is believed, if `trust_times`.
     Where sums cannot be kept for the next time, those of more than a gigabyte are not taken.
-
-    Args:
-        folder: Where the files lie.
-        files: What they should be.
-        trust_times: Believe a sum that was taken when the file had the same size and time.
-
-    Raises:
-        OSError: A file is missing or cannot be read.
     """
     for name, file in files.items():
         if (folder / name).stat().st_size != file.size:

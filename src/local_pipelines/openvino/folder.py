@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from html import escape
@@ -21,18 +20,11 @@ from packaging.version import InvalidVersion, Version
 
 from local_pipelines.errors import ExportError
 from local_pipelines.openvino.file_sums import changed_file, json_object
-from local_pipelines.openvino.manifest import (
-    MANIFEST,
-    TOOLS,
-    Manifest,
-    read_manifest,
-    tool_versions,
-)
-from local_pipelines.wording.columns import align
+from local_pipelines.openvino.manifest import MANIFEST, TOOLS, Manifest, read_manifest
+from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import tr
-
-__all__ = ["Export", "read_export"]
+from local_pipelines.workbench.versions import installed_version
 
 _MODEL = ("openvino_model.xml", "openvino_model.bin")
 _TOKENIZER = tuple(
@@ -74,20 +66,20 @@ class Export:
     def _rows(self) -> list[tuple[str, str]]:
         precision = self.weight_format
         if self.weight_format == "int4" and self.group_size is not None:
-            precision += f", {_groups(self.group_size)}"
+            many = tr("groups of {size}").format(size=self.group_size)
+            precision += ", " + (tr("one group a row") if self.group_size == -1 else many)
         made_with = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        return [
-            (tr("model"), self._model_line()),
+        model = self.model
+        if self.revision:
+            model = tr("{model} at {revision}").format(model=model, revision=self.revision[:7])
+        rows = [
+            (tr("model"), model),
             (tr("weights"), f"{precision}, {gigabytes(self.weights)}"),
             (tr("on disk"), gigabytes(self.size)),
             (tr("tokenizer"), self._tokenizer_line()),
             (tr("made with"), made_with or tr("unknown versions")),
         ]
-
-    def _model_line(self) -> str:
-        if not self.revision:
-            return self.model
-        return tr("{model} at {revision}").format(model=self.model, revision=self.revision[:7])
+        return [(name, text) for name, text in rows if text]
 
     def _tokenizer_line(self) -> str:
         if self.has_tokenizer:
@@ -103,26 +95,14 @@ class Export:
         )
 
     def __repr__(self) -> str:
-        rows = [(name, text) for name, text in self._rows() if text]
         head = tr("OpenVINO model in {folder}").format(folder=self.folder.name)
-        return f"{head}\n{align(rows, indent=2)}"
+        return f"{head}\n{align(self._rows(), indent=2)}"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
-            for name, text in self._rows()
-            if text
-        )
+
         code = f"<code>{escape(self.folder.name)}</code>"
         head = escape(tr("OpenVINO model in {folder}")).format(folder=code)
-        return f"<p>{head}</p><table><tbody>{rows}</tbody></table>"
-
-
-def _groups(size: int) -> str:
-    return tr("one group a row") if size == -1 else tr("groups of {size}").format(size=size)
-
-
-# --- reading -----------------------------------------------------------------------------------
+        return f"<p>{head}</p>{html_table(self._rows(), row_heads=True)}"
 
 
 def read_export(folder: str | os.PathLike[str]) -> Export:
@@ -149,9 +129,9 @@ def read_export(folder: str | os.PathLike[str]) -> Export:
         )
     try:
         return _read(folder)
+    except ExportError:
+        raise
     except OSError as error:
-        if isinstance(error, ExportError):
-            raise
         raise ExportError(
             tr("{folder} cannot be read.").format(folder=folder),
             f"{error.strerror or error}.",
@@ -162,7 +142,11 @@ def read_export(folder: str | os.PathLike[str]) -> Export:
 def _read(folder: Path) -> Export:
     manifest = read_manifest(folder)
     _check_files(folder, manifest)
-    found = _from_xml(folder) if manifest is None else _from_manifest(manifest)
+    if manifest is None:
+        found = _from_xml(folder)
+    else:
+        told = ("weight_format", "group_size", "model", "revision", "versions")
+        found = {name: getattr(manifest, name) for name in told}
     _check_readable(folder, found["versions"].get("openvino", ""))
     return Export(
         folder=folder,
@@ -186,8 +170,16 @@ def _check_files(folder: Path, manifest: Manifest | None) -> None:
                 tr("Copy it again, or delete the folder and export the model again."),
             )
     if manifest is not None and (changed := changed_file(folder, files)) is not None:
-        cut = (folder / changed).stat().st_size != files[changed].size
-        raise _is_cut_off(folder / changed) if cut else _is_overwritten(folder / changed)
+        if (folder / changed).stat().st_size != files[changed].size:
+            raise _is_cut_off(folder / changed)
+        raise ExportError(
+            tr("{file} does not hold what was exported.").format(file=folder / changed),
+            tr("It was damaged on its way, or something has written over it."),
+            tr(
+                "Export the model again; if you changed the file yourself, delete {manifest} beside"
+                " it."
+            ).format(manifest=MANIFEST),
+        )
 
 
 def _is_cut_off(file: Path) -> ExportError:
@@ -196,21 +188,6 @@ def _is_cut_off(file: Path) -> ExportError:
         tr("It was probably copied only in part, or something has written over it."),
         tr("Copy it again, or delete the folder and export the model again."),
     )
-
-
-def _is_overwritten(file: Path) -> ExportError:
-    return ExportError(
-        tr("{file} does not hold what was exported.").format(file=file),
-        tr("It was damaged on its way, or something has written over it."),
-        tr(
-            "Export the model again; if you changed the file yourself, delete {manifest} beside it."
-        ).format(manifest=MANIFEST),
-    )
-
-
-def _from_manifest(found: Manifest) -> dict[str, Any]:
-    names = ("weight_format", "group_size", "model", "revision", "versions")
-    return {name: getattr(found, name) for name in names}
 
 
 def _from_xml(folder: Path) -> dict[str, Any]:
@@ -227,10 +204,15 @@ def _from_xml(folder: Path) -> dict[str, Any]:
     notes = text[text.rfind("<rt_info>") :]
     group = _note(notes, "group_size")
     weight_format = _format(sizes)
+    versions = {}
+    for name in TOOLS:
+        noted = {"openvino": "Runtime", "torch": "pytorch"}.get(name, name.replace("-", "_"))
+        if value := _note(notes, f"{noted}_version"):
+            versions[name] = value.split("-")[0]
     return {
         "weight_format": weight_format,
         "group_size": int(group) if weight_format == "int4" and _NUMBER.fullmatch(group) else None,
-        "versions": dict(_noted_versions(notes)),
+        "versions": versions,
     }
 
 
@@ -241,13 +223,6 @@ def _format(sizes: Counter[str]) -> str:
         return "int8"
     widest = max(("f32", "f16", "bf16"), key=sizes.__getitem__)
     return {"f32": "fp32", "f16": "fp16"}.get(widest, widest)
-
-
-def _noted_versions(notes: str) -> Iterator[tuple[str, str]]:
-    for name in TOOLS:
-        noted = {"openvino": "Runtime", "torch": "pytorch"}.get(name, name.replace("-", "_"))
-        if value := _note(notes, f"{noted}_version"):
-            yield name, value.split("-")[0]
 
 
 def _note(notes: str, name: str) -> str:
@@ -265,19 +240,19 @@ def _check_readable(folder: Path, made_with: str) -> None:
             tr("Delete the folder and export the model again."),
         )
     if match[1] not in _READABLE_IR:
+        too_old = tr(
+            "The model in {folder} is in version {version} of OpenVINO's file format, which"
+            " OpenVINO no longer reads."
+        )
+        too_new = tr(
+            "The model in {folder} is in version {version} of OpenVINO's file format,"
+            " which is newer than this course."
+        )
         raise ExportError(
-            tr(
-                "The model in {folder} is in version {version} of OpenVINO's file format, which"
-                " OpenVINO no longer reads."
-            ).format(folder=folder, version=match[1])
-            if int(match[1]) < 10
-            else tr(
-                "The model in {folder} is in version {version} of OpenVINO's file format,"
-                " which is newer than this course."
-            ).format(folder=folder, version=match[1]),
+            (too_old if int(match[1]) < 10 else too_new).format(folder=folder, version=match[1]),
             next_step=tr("Delete the folder and export the model again."),
         )
-    here = tool_versions(["openvino"]).get("openvino", "")
+    here = installed_version("openvino") or ""
     if _is_newer(made_with, here):
         raise ExportError(
             tr(
@@ -299,6 +274,5 @@ def _is_newer(made_with: str, here: str) -> bool:
 
 
 def _has_chat_template(folder: Path) -> bool:
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    return bool(json_object(folder / "tokenizer_config.json").get("chat_template"))
+    in_config = json_object(folder / "tokenizer_config.json").get("chat_template")
+    return bool(in_config) or (folder / "chat_template.jinja").is_file()

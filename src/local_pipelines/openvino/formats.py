@@ -10,13 +10,7 @@ from local_pipelines.models.checkpoint import read_json
 from local_pipelines.models.names import Model
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
-
-__all__ = [
-    "BYTES_PER_WEIGHT",
-    "check_group_size",
-    "checked_format",
-    "choose_group_size",
-]
+from local_pipelines.workbench.checks import is_whole
 
 BYTES_PER_WEIGHT = {"fp32": 4.0, "int8": 1.1, "int4": 0.8}  # embeddings stay in int8 with int4
 _GROUP_SIZES = (128, 64, 32)
@@ -47,7 +41,7 @@ def check_group_size(size: object, weight_format: str) -> None:
             ),
             next_step=tr('Take it away, or write weight_format="int4".'),
         )
-    if isinstance(size, bool) or not isinstance(size, int) or (size < 1 and size != -1):
+    if not is_whole(size, -1) or size == 0:
         raise ParameterError(
             tr(
                 "group_size = {size!r} cannot work: it is a number of weights, or -1 for a whole"
@@ -62,7 +56,6 @@ def choose_group_size(weight_format: str, wanted: int | None, model: Model) -> i
 
     Raises:
         ParameterError: The one asked for does not.
-        ModelError: Its files cannot be read.
     """
     if weight_format != "int4":
         return None

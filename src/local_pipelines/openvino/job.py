@@ -15,8 +15,6 @@ from local_pipelines.openvino.manifest import Manifest, is_same_source, read_man
 from local_pipelines.openvino.workshop import cannot_write
 from local_pipelines.wording.messages import tr
 
-__all__ = ["ExportJob", "commit_of"]
-
 
 @dataclass(frozen=True)
 class ExportJob:
@@ -28,16 +26,10 @@ class ExportJob:
     group_size: int | None = None
 
     @property
-    def name(self) -> str:
-        """The model's name, without the path of a folder."""
-        return self.model.title
-
-    @property
     def title(self) -> str:
         """Model and format, as the line of progress has them."""
-        return tr("{name} to {weight_format}").format(
-            name=self.name, weight_format=self.weight_format
-        )
+        form = self.weight_format
+        return tr("{name} to {weight_format}").format(name=self.model.title, weight_format=form)
 
     def fetch(self) -> Path:
         """The folder that the model lies in, downloaded where it must be."""
@@ -46,11 +38,7 @@ class ExportJob:
         return folder
 
     def is_done(self) -> bool:
-        """Whether the folder holds this very export.
-
-        Raises:
-            ExportError: It holds something else, or a damaged export.
-        """
+        """Whether the folder holds this very export; ExportError if it holds something else."""
         target = self.target
         try:
             if not target.exists() or (target.is_dir() and not any(target.iterdir())):
@@ -59,47 +47,34 @@ class ExportJob:
             raise cannot_write(target, error) from error
         manifest = read_manifest(target)
         if manifest is None:
-            raise ExportError(
-                tr("{target} is there already, and not an export of this course.").format(
-                    target=target
-                ),
-                tr("Nothing in it was changed."),
-                tr("Write another folder's name."),
+            fact = tr("{target} is there already, and not an export of this course.")
+            fact = fact.format(target=target)
+            step = tr("Write another folder's name.")
+        elif difference := self._difference(manifest):
+            fact = tr("{target} holds another export: {difference}.")
+            fact = fact.format(target=target, difference=difference)
+            step = tr(
+                "Write another folder's name, such as one for each model and format, or delete it."
             )
-        if difference := self._difference(manifest):
-            raise ExportError(
-                tr("{target} holds another export: {difference}.").format(
-                    target=target, difference=difference
-                ),
-                tr("Nothing in it was changed."),
-                tr(
-                    "Write another folder's name, such as one for each model and format, or delete"
-                    " it."
-                ),
-            )
-        read_export(target)  # whole, and readable by the OpenVINO that is installed
-        return True
+        else:
+            read_export(target)  # whole, and readable by the OpenVINO that is installed
+            return True
+        raise ExportError(fact, tr("Nothing in it was changed."), step)
 
     def _difference(self, found: Manifest) -> str:
         """How the export that was found is not the one asked for; empty if it is."""
+        model, size, wanted = found.model, found.group_size, self.group_size
         if not self._is_source(found):
-            if found.model == self.name:
-                return tr("it was made from {model}, of which this is another version").format(
-                    model=found.model
-                )
-            return tr("it was made from {model}").format(model=found.model)
-        if found.weight_format != self.weight_format:
-            return tr("{found}, not {wanted}").format(
-                found=found.weight_format, wanted=self.weight_format
-            )
-        if self.group_size is None and not found.group_size_chosen:
-            return tr("int4 with group_size={size}, which this call does not ask for").format(
-                size=found.group_size
-            )
-        if self.group_size not in {None, found.group_size}:
-            return tr("int4 with groups of {size}, not {wanted}").format(
-                size=found.group_size, wanted=self.group_size
-            )
+            another = tr("it was made from {model}, of which this is another version")
+            other = tr("it was made from {model}")
+            return (another if model == self.model.title else other).format(model=model)
+        if (form := found.weight_format) != self.weight_format:
+            return tr("{found}, not {wanted}").format(found=form, wanted=self.weight_format)
+        if wanted is None and not found.group_size_chosen:
+            difference = tr("int4 with group_size={size}, which this call does not ask for")
+            return difference.format(size=size)
+        if wanted not in {None, size}:
+            return tr("int4 with groups of {size}, not {wanted}").format(size=size, wanted=wanted)
         return ""
 
     def _is_source(self, found: Manifest) -> bool:

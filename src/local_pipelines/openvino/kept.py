@@ -24,8 +24,6 @@ from local_pipelines.openvino.manifest import read_manifest, tool_versions
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.cache_folder import hf_home
 
-__all__ = ["cache_name", "exported", "load_kept"]
-
 _LOG = logging.getLogger("local_pipelines")
 _LONGEST_NAME = 60  # characters of a folder's name; file systems take 255 bytes
 
@@ -33,11 +31,7 @@ T = TypeVar("T")
 
 
 def exported(model_id: ModelName, weight_format: str) -> Path:
-    """The folder with the export of a model, which is made if it is not there or not right.
-
-    Raises:
-        LocalPipelinesError: As in `export_openvino`.
-    """
+    """The folder with the export of a model, which is made if it is not there or not right."""
     job = _kept_job(model_id, weight_format)
     try:
         return make_export(job)
@@ -48,16 +42,7 @@ def exported(model_id: ModelName, weight_format: str) -> Path:
 
 
 def load_kept(model_id: ModelName, weight_format: str, load: Callable[[Path], T]) -> T:
-    """Load the export of a model; if the engine cannot, and it may be damaged, load a new one.
-
-    Args:
-        model_id: "pocket", an id of the Hub, or a folder.
-        weight_format: "fp32", "int8" or "int4".
-        load: Loads a folder.
-
-    Raises:
-        LocalPipelinesError: As in `export_openvino`, and what `load` raises.
-    """
+    """Load the export of a model; if the engine cannot, and it may be damaged, load a new one."""
     folder = exported(model_id, weight_format)
     try:
         return load(folder)

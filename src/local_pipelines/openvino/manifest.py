@@ -4,26 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from local_pipelines.models import checkpoint
 from local_pipelines.openvino.file_sums import FileSum, changed_file, json_object, known_sums
 from local_pipelines.workbench.machine import sha256_of
-
-__all__ = [
-    "MANIFEST",
-    "TOOLS",
-    "Manifest",
-    "is_same_source",
-    "read_manifest",
-    "tool_versions",
-    "write_manifest",
-]
+from local_pipelines.workbench.versions import installed_version
 
 MANIFEST = "local_pipelines_export.json"
 TOOLS = ("openvino", "openvino-tokenizers", "optimum-intel", "nncf", "transformers", "torch")
@@ -32,27 +20,16 @@ _SMALL_FILE = re.compile(r"[\w.-]+\.(json|jinja|model|txt)", re.ASCII)
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What an export was made from, and its files.
+    """What an export was made from, and its files."""
 
-    Args:
-        model: "pocket", an id of the Hub, or a folder's name.
-        revision: The commit on the Hub, which says it all; empty if there is none.
-        source_files: The model's files; none if there is a commit.
-        weight_format: "fp32", "int8" or "int4".
-        group_size: int4 only.
-        group_size_chosen: Nobody asked for that group size.
-        versions: The tools that made it.
-        files: The export's own files.
-    """
-
-    model: str
-    revision: str
-    source_files: dict[str, FileSum]
+    model: str  # "pocket", an id of the Hub, or a folder's name
+    revision: str  # the commit on the Hub, which says it all; empty if there is none
+    source_files: dict[str, FileSum]  # the model's; none if there is a commit
     weight_format: str
-    group_size: int | None
-    group_size_chosen: bool
-    versions: dict[str, str]
-    files: dict[str, FileSum]
+    group_size: int | None  # int4 only
+    group_size_chosen: bool  # nobody asked for that group size
+    versions: dict[str, str]  # of the tools that made it
+    files: dict[str, FileSum]  # the export's own
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -105,28 +82,16 @@ def write_manifest(
     group_size: int | None,
     group_size_chosen: bool,
 ) -> None:
-    """Write down what an export was made from; the last thing before it is given its name.
-
-    Args:
-        folder: The export.
-        source: Where the model's files lie.
-        model: "pocket", an id of the Hub, or a folder's name.
-        revision: The commit on the Hub, which says it all; without one the files are hashed.
-        weight_format: "fp32", "int8" or "int4".
-        group_size: int4 only.
-        group_size_chosen: Nobody asked for that group size.
-    """
-    made_from: dict[str, Any] = {"model": model}
-    if revision:
-        made_from["revision"] = revision
-    else:
+    """Write down what an export was made from; the last thing before it is given its name."""
+    made_from: dict[str, Any] = {"revision": revision}
+    if not revision:
         sums = known_sums(source, _source_files(source))
-        made_from["files"] = {name: asdict(file) for name, file in sums.items()}
+        made_from = {"files": {name: asdict(file) for name, file in sums.items()}}
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != MANIFEST)
     names = {file.relative_to(folder).as_posix(): file for file in files}
     manifest = {
         "manifest": 1,
-        "source": made_from,
+        "source": {"model": model, **made_from},
         "weight_format": weight_format,
         "group_size": group_size,
         "group_size_chosen": group_size_chosen,
@@ -137,13 +102,9 @@ def write_manifest(
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
-def tool_versions(tools: Iterable[str] = TOOLS) -> dict[str, str]:
+def tool_versions() -> dict[str, str]:
     """The versions of what takes part in an export, as far as it is installed."""
-    versions = {}
-    for name in tools:
-        with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
-    return versions
+    return {name: version for name in TOOLS if (version := installed_version(name)) is not None}
 
 
 def is_same_source(found: Manifest, source: Path) -> bool:

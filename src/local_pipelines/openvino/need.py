@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from local_pipelines.errors import ExportError, MissingPackageError
 from local_pipelines.models import fit
@@ -12,8 +12,6 @@ from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.machine import disk_free, ram
 from local_pipelines.workbench.packages import installed_versions
-
-__all__ = ["ExportNeed", "check_need", "check_packages", "need_of"]
 
 _PACKAGES = ("openvino", "optimum-intel", "nncf", "openvino-tokenizers")
 
@@ -33,8 +31,7 @@ def check_packages() -> None:
         )
 
 
-@dataclass(frozen=True)
-class ExportNeed:
+class ExportNeed(NamedTuple):
     """Bytes that an export takes for a while (memory, disk) and for good (kept)."""
 
     memory: int
@@ -48,12 +45,11 @@ def need_of(job: ExportJob, weights: int, stored: int) -> ExportNeed:
     In memory: the weights as they are read, and once more on their way into the file. On disk:
     int8 and int4 are made from a copy in full width, which is deleted at the end.
     """
-    full = 4 * weights if job.weight_format == "fp32" else stored
+    at_once = job.weight_format == "fp32"
+    full = 4 * weights if at_once else stored
     kept = round(BYTES_PER_WEIGHT[job.weight_format] * weights)
     small = 50_000_000  # tokenizer and description
-    return ExportNeed(
-        2 * full, small + (kept if job.weight_format == "fp32" else full + kept), kept
-    )
+    return ExportNeed(2 * full, small + kept + (0 if at_once else full), kept)
 
 
 def check_need(job: ExportJob, force: bool) -> None:
@@ -67,41 +63,34 @@ def check_need(job: ExportJob, force: bool) -> None:
     facts = fit.known_facts(job.model)
     if force or facts.weights is None:
         return
+    name, form = job.model.title, job.weight_format
     if not facts.weights.floats:
+        fact = tr("{name} cannot be exported: its weights are quantised or in OpenVINO's format.")
         raise ExportError(
-            tr(
-                "{name} cannot be exported: its weights are quantised or in OpenVINO's format."
-            ).format(name=job.name),
+            fact.format(name=name),
             next_step=tr("Take the model that it was made from, or use it as it is."),
         )
     stored = facts.download_bytes or 2 * facts.weights.floats
     need = need_of(job, facts.weights.floats, stored)
-    free = disk_free(job.target)
+    free, memory = disk_free(job.target), ram()[1]
     if free is not None and need.disk > free:
         raise ExportError(
             tr(
                 "Exporting {name} to {weight_format} needs about {needed} on the disk, and {free}"
                 " are free."
             ).format(
-                name=job.name,
-                weight_format=job.weight_format,
-                needed=gigabytes(need.disk),
-                free=gigabytes(free),
+                name=name, weight_format=form, needed=gigabytes(need.disk), free=gigabytes(free)
             ),
             tr("Of that, {kept} stay.").format(kept=gigabytes(need.kept)),
             tr("Free some space, write a folder on another disk, or take a smaller model."),
         )
-    memory = ram()[1]
     if need.memory > memory:
         raise ExportError(
             tr(
                 "Exporting {name} to {weight_format} needs about {needed} of memory, and {free} are"
                 " free."
             ).format(
-                name=job.name,
-                weight_format=job.weight_format,
-                needed=gigabytes(need.memory),
-                free=gigabytes(memory),
+                name=name, weight_format=form, needed=gigabytes(need.memory), free=gigabytes(memory)
             ),
             tr("The whole model is in memory while it is converted."),
             tr(

@@ -58,14 +58,13 @@ def _is_watched() -> bool:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Hold back tracing warnings, tables and bars of the tools; errors are raised all the same."""
-    out, err = StringIO(), StringIO()
     # Not by logging.disable(): optimum-intel switches that on and off itself.
     loggers = [logging.getLogger(name) for name in ("transformers", "optimum", "nncf")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with no_warnings(), _no_widgets(), redirect_stdout(out), redirect_stderr(err):
+        with no_warnings(), _no_widgets(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
@@ -94,10 +93,8 @@ def no_logs() -> Iterator[None]:
 @contextmanager
 def _no_widgets() -> Iterator[None]:
     """In a notebook, the bars of transformers and of rich, which NNCF uses, are no text."""
-    console, transformers_logging = (
-        _imported("rich.console"),
-        _imported("transformers.utils.logging"),
-    )
+    console: Any = sys.modules.get("rich.console")  # what the tools have not imported shows nothing
+    transformers_logging: Any = sys.modules.get("transformers.utils.logging")
     is_notebook = getattr(console, "_is_jupyter", None)
     had_bars = bool(transformers_logging and transformers_logging.is_progress_bar_enabled())
     if is_notebook:
@@ -111,8 +108,3 @@ def _no_widgets() -> Iterator[None]:
             console._is_jupyter = is_notebook
         if had_bars:
             transformers_logging.enable_progress_bar()
-
-
-def _imported(name: str) -> Any:
-    """A module that the tools have imported; None if they have not."""
-    return sys.modules.get(name)
