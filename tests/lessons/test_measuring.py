@@ -177,9 +177,9 @@ def test_what_has_done_nothing_yet_is_not_timed(function: Callable[[], Any]) -> 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"repeat": 0}, "repeat = 0"),
-        ({"repeat": 2.5}, "repeat = 2.5"),
-        ({"warm_up": -1}, "warm_up = -1"),
+        ({"repeat": 0}, "repeat=0"),
+        ({"repeat": 2.5}, "repeat=2.5"),
+        ({"warm_up": -1}, "warm_up=-1"),
         ({"count": "words"}, "neither a number nor a function"),
         ({"count": -1}, "no number of items"),
         ({"count": lambda _: "many"}, "'many', which is no number"),

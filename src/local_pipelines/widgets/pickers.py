@@ -131,7 +131,7 @@ class Picker(Generic[Value]):
         closed = ipywidgets.HTML("".join(self._closed_rows()))
         closed.add_class("lp-closed")
         parts = [self._radio, *([closed] if self._closed else []), chosen]
-        return style.styled("lp-picker", _CSS, parts)
+        return style.styled("lp-picker", parts)
 
     def _closed_rows(self) -> Iterator[str]:
         yield f'<div role="group" aria-label="{escape(tr("Not to be had here"))}">'
@@ -152,35 +152,6 @@ class Picker(Generic[Value]):
 
 def _literal(value: str | int) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-_CSS = """
-& { max-width: 56em; padding: 2px 0 6px; }
-& .widget-radio { width: auto; height: auto; margin: 0; }
-& .widget-radio > .widget-label { width: auto; font-weight: 600; }
-& .widget-radio-box { margin: 0 !important; max-width: none; }
-& .widget-radio-box label, & .lp-closed label {
-  display: flex; align-items: flex-start; gap: 8px; height: auto; margin: 0; padding: 3px 0;
-  line-height: 18px; white-space: normal; overflow-wrap: anywhere;
-  font-size: var(--jp-widgets-font-size, 13px);
-}
-& .widget-radio-box label {
-  flex-direction: row-reverse; justify-content: flex-end; cursor: pointer;
-}
-& .widget-radio-box input, & .lp-closed input {
-  flex: 0 0 auto; float: none; width: 13px; height: 13px; margin: 3px 0 0 1px;
-}
-& .lp-closed { height: auto; margin: 0; }
-& .lp-closed label { color: var(--lp-faint); cursor: not-allowed; }
-& .lp-why { font-style: italic; }
-& .lp-chosen {
-  height: auto; margin: 6px 0 0; padding-top: 7px; border-top: 1px solid var(--lp-line);
-}
-& .lp-chosen .widget-html-content { line-height: 1.5; color: var(--lp-faint); }
-& .lp-chosen code {
-  padding: 2px 6px; border-radius: 3px; background: var(--lp-raised); color: var(--lp-text);
-}
-"""
 
 
 # --- devices ----------------------------------------------------------------------------------
