@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-from local_pipelines.wording.columns import align
+from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.messages import ntr, tr
 
 __all__ = ["Label", "Measurement", "Measurements", "divide", "quartiles"]
@@ -107,15 +106,7 @@ class Measurements(list[Measurement]):
 
     def _repr_html_(self) -> str:
         head, *body = _table(self)
-        return (
-            f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>"
-            + "".join(f"<tr>{_cells('td', row)}</tr>" for row in body)
-            + "</tbody></table>"
-        )
-
-
-def _cells(tag: str, row: Iterable[str]) -> str:
-    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
+        return html_table(body, head=head)
 
 
 def _table(results: Sequence[Measurement]) -> list[list[str]]:
