@@ -31,15 +31,10 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 @dataclass(frozen=True)
 class FilePrompt:
-    """One prompt of a file.
+    """One prompt of a file."""
 
-    Args:
-        text: The prompt; where it is broken, as much of it as can be written down.
-        error: Why it cannot be answered; empty if it can.
-    """
-
-    text: str
-    error: str = ""
+    text: str  # where it is broken, as much of it as can be written down
+    error: str = ""  # why it cannot be answered
 
 
 class PromptSource:

@@ -109,8 +109,6 @@ class ChatBox:
         if turn.state != "running":
             self._record.update(self._table(), repr(self))
 
-    # --- showing itself -------------------------------------------------------------------------
-
     def _said(self) -> list[tuple[str, str]]:
         you, model = _who("you"), _who("model")
         said = [(model, self._greeting)] if self._greeting else []
@@ -305,18 +303,16 @@ class _Entry:
         with self._lock:
             self._entered = time.monotonic()
             if self.widget.value:  # perhaps the text has not changed, and no new one will come
-                timer = threading.Timer(self._PATIENCE, self._on_patience_over)
+                timer = threading.Timer(self._PATIENCE, self._send_if_entered, [float("inf")])
                 timer.daemon = True
                 timer.start()
 
     def _on_text(self, _: Any) -> None:
-        with self._lock:
-            if time.monotonic() - self._entered < self._MEMORY:
-                self.send()
+        self._send_if_entered(self._MEMORY)
 
-    def _on_patience_over(self) -> None:
+    def _send_if_entered(self, seconds: float) -> None:
         with self._lock:
-            if self._entered > float("-inf"):
+            if time.monotonic() - self._entered < seconds:
                 self.send()
 
     def send(self) -> None:

@@ -54,15 +54,9 @@ def make_paths_absolute(env_file: Path | None, from_file: set[str]) -> None:
 
 
 def place_cache(notes: list[str]) -> Path:
-    """Create the folder for models, and say in a note if none can be kept there.
+    """Create the folder for models and give it back; a note says if none can be kept there.
 
     That is no error: the model that comes with the course needs no folder.
-
-    Args:
-        notes: Where the note is added.
-
-    Returns:
-        The folder.
     """
     home = cache_home()
     for folder, name in ((home, "HF_HOME"), (os.environ.get("HF_HUB_CACHE"), "HF_HUB_CACHE")):
@@ -108,11 +102,7 @@ def _cannot_write(folder: Path) -> str:
 
 
 def frozen_variables() -> list[str]:
-    """Say which variables the Hub's client no longer sees, because it was imported before.
-
-    Returns:
-        A note for each.
-    """
+    """A note for each variable that the Hub's client no longer sees, as it was imported before."""
     client = sys.modules.get("huggingface_hub.constants")
     spec = importlib.util.find_spec("huggingface_hub.constants") if client else None
     if spec is None or spec.loader is None:

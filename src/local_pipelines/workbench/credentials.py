@@ -90,16 +90,12 @@ def clean_token(raw: str, source: str) -> str | None:
     A token goes into an HTTP header: a line break in it would make the client fail with an error
     that prints the token.
 
-    Args:
-        raw: The text as it was found.
-        source: Where it was found, for the error's sentence.
-
     Returns:
         The token, or `None` when nothing is left.
 
     Raises:
-        CredentialError: If white space, a control character or a character outside ASCII is
-            inside; the sentence says where, never what the token is.
+        CredentialError: A character cannot be in a token; the sentence names the `source` and
+            says where, never what the token is.
     """
     token = raw.strip(_WRAPPING)
     for position, character in enumerate(token, start=1):
@@ -277,8 +273,7 @@ def _prompt_for_token() -> Token | None:
 
 def somebody_is_there() -> bool:
     """Say whether a hidden prompt can be answered: never under papermill, nbconvert or in CI."""
-    kernel = running_kernel()
-    if kernel is not None:
+    if kernel := running_kernel():
         # Set anew for each cell, from what the front end says it can do.
         return bool(getattr(kernel, "_allow_stdin", False))
     return sys.stdin is not None and sys.stdin.isatty()
@@ -286,9 +281,8 @@ def somebody_is_there() -> bool:
 
 def _account(token: Token) -> Account:
     if hub_is_offline():
-        return Account(
-            None, token.source, tr("Offline mode is on, so the Hub was not asked whose it is.")
-        )
+        note = tr("Offline mode is on, so the Hub was not asked whose it is.")
+        return Account(None, token.source, note)
     answer = _whoami(token)
     if answer == 401:
         raise CredentialError(
