@@ -30,19 +30,12 @@ _MOST = 300  # characters of a foreign message that are repeated
 
 @dataclass(frozen=True, repr=False)
 class Explanation:
-    """What an error means.
+    """What an error means."""
 
-    Args:
-        fact: What happened.
-        cause: Why it probably happened.
-        next_step: What to type, click or change now.
-        known: Whether the error is one that this package knows.
-    """
-
-    fact: str
-    cause: str
-    next_step: str
-    known: bool = True
+    fact: str  # what happened
+    cause: str  # why it probably happened
+    next_step: str  # what to type, click or change now
+    known: bool = True  # whether the error is one that this package knows
 
     def __repr__(self) -> str:
         return "\n  ".join(part for part in (self.fact, self.cause, self.next_step) if part)
@@ -115,9 +108,8 @@ def _fact(error: BaseException) -> str:
 def _filled(rule: _Rule, match: re.Match[str], fact: str) -> Explanation:
     words = {name: value or "" for name, value in match.groupdict().items()}
     words["token_page"] = TOKEN_PAGE
-    return Explanation(
-        tr(rule.fact) or fact, *(tr(each).format(**words) for each in (rule.cause, rule.next_step))
-    )
+    cause, next_step = (tr(each).format(**words) for each in (rule.cause, rule.next_step))
+    return Explanation(tr(rule.fact) or fact, cause, next_step)
 
 
 def _unknown(error: BaseException) -> Explanation:

@@ -83,6 +83,14 @@ def _model_id(name: str, value: object) -> None:
             raise ParameterError(error.fact, error.cause, error.next_step) from None
 
 
+def _write(name: str, number: object, value: object) -> str:
+    """The next step: a number that works, and what turned the one that does not into text."""
+    quotes = ""
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
+        quotes = tr(" without quotes; on papermill's command line use -p, not -r")
+    return tr("Write {name} = {number}{quotes}.").format(name=name, number=number, quotes=quotes)
+
+
 def _count(name: str, value: object) -> None:
     if not is_whole(value, 1):
         try:
@@ -93,17 +101,8 @@ def _count(name: str, value: object) -> None:
             tr("{name} = {value} cannot work: it is a whole number from 1 upward.").format(
                 name=name, value=reprlib.repr(value)
             ),
-            next_step=tr("Write {name} = {number}{quotes}.").format(
-                name=name, number=number, quotes=_quotes(value)
-            ),
+            next_step=_write(name, number, value),
         )
-
-
-def _quotes(value: object) -> str:
-    """Say what turned a number into text."""
-    if not isinstance(value, str) or not re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
-        return ""
-    return tr(" without quotes; on papermill's command line use -p, not -r")
 
 
 def _number(low: float, high: float, example: str) -> _Check:
@@ -117,9 +116,7 @@ def _number(low: float, high: float, example: str) -> _Check:
             )
             raise ParameterError(
                 form.format(name=name, value=reprlib.repr(value), low=low, high=high),
-                next_step=tr("Write {name} = {example}{quotes}.").format(
-                    name=name, example=example, quotes=_quotes(value)
-                ),
+                next_step=_write(name, example, value),
             )
 
     return check
@@ -131,7 +128,7 @@ def _seed(name: str, value: object) -> None:
             tr("{name} = {value} cannot work: it is a whole number from 0 upward.").format(
                 name=name, value=reprlib.repr(value)
             ),
-            next_step=tr("Write {name} = 0{quotes}.").format(name=name, quotes=_quotes(value)),
+            next_step=_write(name, 0, value),
         )
 
 
@@ -164,11 +161,7 @@ def _device(name: str, value: object) -> None:
             'It is "auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the'
             " first GPU."
         ),
-        tr("Write {name} = {number}{quotes}.").format(
-            name=name, number=number, quotes=_quotes(number)
-        )
-        if number
-        else tr('Write {name} = "auto".').format(name=name),
+        _write(name, number, number) if number else tr('Write {name} = "auto".').format(name=name),
     )
 
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import struct
-from collections.abc import Mapping, Sequence
 
-from safetensors import deserialize, serialize
+import numpy as np
+from safetensors.numpy import load, save
 
 __all__ = ["CHAT_TEMPLATE", "llama", "shard"]
 
@@ -70,14 +68,18 @@ def llama(*, chat: bool = True, seed: int = 4) -> Files:
     }
     for layer in range(_LAYERS):
         shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in _BLOCK.items()}
-    generator = random.Random(seed)  # noqa: S311 - weights, not secrets
-    weights = {name: (shape, _numbers(shape, generator)) for name, shape in shapes.items()}
+    draw = np.random.default_rng(seed).normal
+    weights = {
+        # Scales of the normalisation start as ones.
+        name: (np.ones(shape) if len(shape) == 1 else draw(0, 0.02, shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
     files = {
         "config.json": _json(_CONFIG),
         "generation_config.json": _json(
             {"eos_token_id": [0, _SPECIAL.index("<|end|>")], "pad_token_id": 0}
         ),
-        "model.safetensors": _packed(weights),
+        "model.safetensors": save(weights, {"format": "pt"}),
         "tokenizer.json": _tokenizer().encode(),
         "tokenizer_config.json": _json(_TOKENIZER_CONFIG),
     }
@@ -88,7 +90,7 @@ def llama(*, chat: bool = True, seed: int = 4) -> Files:
 
 def shard(files: Files, parts: int = 2) -> Files:
     """The same checkpoint with its weights in several files and an index of them."""
-    tensors = dict(deserialize(files["model.safetensors"]))  # type: ignore[no-untyped-call]
+    tensors = load(files["model.safetensors"])
     names = sorted(tensors)
     size = math.ceil(len(names) / parts)
     sharded = {name: data for name, data in files.items() if name != "model.safetensors"}
@@ -96,35 +98,12 @@ def shard(files: Files, parts: int = 2) -> Files:
     for part in range(parts):
         file = f"model-{part + 1:05d}-of-{parts:05d}.safetensors"
         chosen = names[part * size : (part + 1) * size]
-        sharded[file] = _packed(
-            {name: (tensors[name]["shape"], bytes(tensors[name]["data"])) for name in chosen}
-        )
+        sharded[file] = save({name: tensors[name] for name in chosen}, {"format": "pt"})
         weight_map |= dict.fromkeys(chosen, file)
-    total = sum(len(tensor["data"]) for tensor in tensors.values())
+    total = sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     return {**sharded, "model.safetensors.index.json": _json(index)}
 
-
-# --- weights -------------------------------------------------------------------------------------
-
-
-def _numbers(shape: tuple[int, ...], generator: random.Random) -> bytes:
-    count = math.prod(shape)
-    if len(shape) == 1:  # scales of the normalisation start as ones
-        return struct.pack(f"<{count}f", *[1.0] * count)
-    return struct.pack(f"<{count}f", *(generator.gauss(0, 0.02) for _ in range(count)))
-
-
-def _packed(tensors: Mapping[str, tuple[Sequence[int], bytes]]) -> bytes:
-    told = {
-        name: {"dtype": "float32", "shape": shape, "data": data}
-        for name, (shape, data) in tensors.items()
-    }
-    packed: bytes = serialize(told, {"format": "pt"})  # type: ignore[no-untyped-call]
-    return packed
-
-
-# --- tokenizer: one token a byte ----------------------------------------------------------------
 
 _TOKENIZER_CONFIG = {
     "clean_up_tokenization_spaces": False,
@@ -138,6 +117,7 @@ _TOKENIZER_CONFIG = {
 
 
 def _tokenizer() -> str:
+    """One token a byte."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     tokens = [*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]

@@ -52,21 +52,13 @@ class File:
 
 @dataclass(frozen=True)
 class Repository:
-    """A model's repository.
+    """A model's repository."""
 
-    Args:
-        id: Its name as `owner/name`.
-        contents: The bytes of each file, by its path.
-        gated: Its licence has to be accepted before the files can be read.
-        private: Only the account "accepted" sees that it is there.
-        licence: The licence's short name.
-    """
-
-    id: str
-    contents: Mapping[str, bytes] = field(repr=False)
-    gated: bool = False
-    private: bool = False
-    licence: str = "apache-2.0"
+    id: str  # owner/name
+    contents: Mapping[str, bytes] = field(repr=False)  # the bytes of each file, by its path
+    gated: bool = False  # its licence has to be accepted before the files can be read
+    private: bool = False  # only the account "accepted" sees that it is there
+    licence: str = "apache-2.0"  # its short name
 
     @cached_property
     def files(self) -> dict[str, File]:

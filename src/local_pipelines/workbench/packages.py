@@ -58,17 +58,11 @@ _EXTRAS = ("lab", "openvino", "test")
 
 @dataclass(frozen=True)
 class Installation:
-    """What `install_packages` did.
+    """What `install_packages` did."""
 
-    Args:
-        installed: What is new, as `name version`.
-        present: What was asked for and is there already.
-        restart: The packages replaced while the kernel uses them: restart it before going on.
-    """
-
-    installed: tuple[str, ...] = ()
-    present: tuple[str, ...] = ()
-    restart: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()  # what is new, as `name version`
+    present: tuple[str, ...] = ()  # what was asked for and is there already
+    restart: tuple[str, ...] = ()  # what was replaced while the kernel uses it
 
     def __repr__(self) -> str:
         if not self.installed:
