@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -201,11 +201,9 @@ class AnswerFile:
 
     def _check_in_place(self) -> None:
         """Notice that the file was deleted or replaced: what is written then is nowhere."""
-        try:
+        with suppress(FileNotFoundError):
             if os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno())):
                 return
-        except FileNotFoundError:
-            pass
         raise PromptFileError(
             tr("{file} was deleted or replaced while answers were written to it.").format(
                 file=self.path.name

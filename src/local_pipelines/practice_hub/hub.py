@@ -106,9 +106,9 @@ class PracticeHub:
         self._faults.clear()
         self._hub.close()
         self._files.close()
-        if self._home is not None:
-            self._home.cleanup()
-            self._home = None
+        home, self._home = self._home, None
+        if home is not None:
+            home.cleanup()
 
     def __enter__(self) -> Self:
         return self.start()

@@ -78,13 +78,14 @@ class Hub:
         return _not_found()
 
     def _routes(self) -> list[tuple[str, str, Callable[[Call, dict[str, str]], Reply]]]:
+        pending = {"error": "authorization_pending"}
         file = r"(?P<revision>[^/]+)/(?P<path>.+)"
         return [
-            (r"/(?:models)?", "GET", self._front),
-            (r"/settings/tokens", "GET", self._tokens),
+            (r"/(?:models)?", "GET", lambda *_: _html(pages.front(self.repositories.values()))),
+            (r"/settings/tokens", "GET", lambda *_: _html(pages.tokens(self.accounts.values()))),
             (r"/api/whoami-v2", "GET", self._whoami),
             (r"/oauth/device", "POST", self._device_code),
-            (r"/oauth/token", "POST", self._device_token),
+            (r"/oauth/token", "POST", lambda *_: _json(pending, status=HTTPStatus.BAD_REQUEST)),
             (rf"/api/resolve-cache/models/{_NAME}/{file}", "GET", self._small_file),
             (rf"/(?P<id>[^/]+(?:/[^/]+)?)/resolve/{file}", "GET", self._resolve),
             (rf"{_MODEL}/auth-check", "GET", self._auth_check),
@@ -164,16 +165,7 @@ class Hub:
         where = {"verification_uri": "/settings/tokens", "expires_in": 900, "interval": 5}
         return _json(code | where)
 
-    def _device_token(self, call: Call, parts: dict[str, str]) -> Reply:
-        return _json({"error": "authorization_pending"}, status=HTTPStatus.BAD_REQUEST)
-
     # --- pages ---
-
-    def _front(self, call: Call, parts: dict[str, str]) -> Reply:
-        return _html(pages.front(self.repositories.values()))
-
-    def _tokens(self, call: Call, parts: dict[str, str]) -> Reply:
-        return _html(pages.tokens(self.accounts.values()))
 
     def _page(self, call: Call, parts: dict[str, str]) -> Reply:
         repository = self.repositories.get(parts["id"])

@@ -198,9 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        if self._call is None:
+        if (call := self._call) is None:
             return
-        call = self._call
         self.server.port.log.append(
             Request(
                 port=self.server.port.name,

@@ -89,10 +89,9 @@ class Device:
 
 
 def available_devices() -> list[Device]:
-    """List what torch can use in this machine, the best first; the CPU is always last.
+    """List what torch can use here, the best first; the CPU is always last.
 
-    Returns:
-        The devices, without `memory_free` for GPUs: measuring it would occupy memory on each.
+    GPUs come without `memory_free`: measuring it would occupy memory on each.
     """
     import torch
 
