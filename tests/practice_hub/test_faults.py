@@ -370,7 +370,7 @@ def test_a_drive_that_is_not_there_has_unknown_room(monkeypatch: pytest.MonkeyPa
     def nothing(folder: Path) -> None:
         raise FileNotFoundError(folder)
 
-    monkeypatch.setattr(download_module.shutil, "disk_usage", nothing)
+    monkeypatch.setattr("local_pipelines.workbench.machine.shutil.disk_usage", nothing)
     assert download_module.download_space() is None
 
 

@@ -166,6 +166,7 @@ def have(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         )
         monkeypatch.setattr(devices, "select_device", select)
         monkeypatch.setattr("local_pipelines.widgets.pickers.select_device", select)
+        monkeypatch.setattr("local_pipelines.lessons.parameters.select_device", select)
 
     return have_
 
