@@ -88,9 +88,8 @@ class LocalPipelinesError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Give IPython the lines it shows in place of a traceback."""
-        return [f"{type(self).__name__}: {self.fact}"] + [
-            f"  {part}" for part in (self.cause, self.next_step) if part
-        ]
+        parts = [f"  {part}" for part in (self.cause, self.next_step) if part]
+        return [f"{type(self).__name__}: {self.fact}", *parts]
 
 
 class ParameterError(LocalPipelinesError, ValueError):

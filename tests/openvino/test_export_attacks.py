@@ -23,7 +23,7 @@ import pytest
 
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError, ParameterError
 from local_pipelines.openvino import convert as convert_module
-from local_pipelines.openvino import file_lock, file_sums, need
+from local_pipelines.openvino import file_sums, need
 from local_pipelines.openvino import workshop as workshop_module
 from local_pipelines.openvino.export import export_openvino
 from local_pipelines.openvino.file_sums import FileSum, changed_file
@@ -31,7 +31,7 @@ from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.kept import exported, load_kept
 from local_pipelines.openvino.manifest import MANIFEST, read_manifest, write_manifest
 from local_pipelines.openvino.workshop import recover, workshop
-from local_pipelines.workbench import machine
+from local_pipelines.workbench import file_lock, machine
 
 XML = '<net name="Model0" version="11"><data element_type="f32" shape="" offset="0" size="400" />'
 FILES = {

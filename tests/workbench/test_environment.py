@@ -20,7 +20,7 @@ from local_pipelines.errors import (
     MissingPackageError,
     ParameterError,
 )
-from local_pipelines.workbench import environment, packages, settings
+from local_pipelines.workbench import environment, packages, settings, versions
 from local_pipelines.workbench.devices import Device
 
 SECRET = "hf_practice0123456789"
@@ -656,6 +656,7 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             PackageNotFoundError=packages.metadata.PackageNotFoundError,
         )
         monkeypatch.setattr(packages, "metadata", fake)
+        monkeypatch.setattr(versions, "metadata", fake)
 
     return pretend
 

@@ -9,6 +9,7 @@ import io
 import os
 import string
 import subprocess
+import tomllib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ __all__ = ["catalogues", "extract", "faults", "format_messages", "template_text"
 
 DOMAIN = "local_pipelines"
 KEYWORDS = {"tr": None, "mark": None, "ntr": (1, 2)}
+_TABLE = "lessons/explaining.toml"  # patterns of errors, and the sentences about them
 _WITHOUT_BLANKS = "、。，；：！？（）"  # Chinese marks bring their own space
 _HEADER = """\
 # Messages of the package local_pipelines.
@@ -71,6 +73,11 @@ def template_text(root: Path) -> str:
                 flags=_flags(message),
                 context=context,
             )
+    table = package / _TABLE
+    rules = tomllib.loads(table.read_text("utf-8"))["rule"] if table.exists() else []
+    for message in (rule.get(key) for rule in rules for key in ("cause", "next_step", "fact")):
+        if message:
+            catalogue.add(message, locations=[(_TABLE, 1)], flags=_flags(message))
     stream = io.BytesIO()
     # Places without line numbers, and no date: a template changes when a message does.
     write_po(stream, catalogue, width=0, include_lineno=False, omit_header=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -26,25 +26,15 @@ _ALIKE = 3  # prompts that fail alone and alike, and nothing else: then the chai
 
 @dataclass(frozen=True, repr=False)
 class FileReport:
-    """What became of a file of prompts.
-
-    Attributes:
-        source: The file of prompts.
-        target: The file of answers.
-        prompts: How many prompts there are.
-        answered: How many have an answer.
-        failed: How many have an error in its place.
-        resumed: How many of all these were done before this call.
-        seconds: How long this call took.
-    """
+    """What became of a file of prompts."""
 
     source: Path
     target: Path
-    prompts: int
+    prompts: int  # how many there are
     answered: int
-    failed: int
-    resumed: int
-    seconds: float
+    failed: int  # how many have an error in an answer's place
+    resumed: int  # how many of all these were done before this call
+    seconds: float  # how long this call took
 
     def __repr__(self) -> str:
         lines = [
@@ -118,8 +108,8 @@ def answer_file(
     with AnswerFile(Path(target)) as answers:
         waiting = _not_done(prompts, answers)
         resumed = answers.rows
-        with _Bar(total, resumed, show) as bar, _explained_stop(answers, total):
-            _answer_all(_Asking(chain, answers.answered), waiting, answers, batch_size, bar)
+        with _bar(total, resumed, show) as count, _explained_stop(answers, total):
+            _answer_all(_Asking(chain, answers.answered), waiting, answers, batch_size, count)
         return FileReport(
             source=prompts.path,
             target=answers.path,
@@ -168,7 +158,7 @@ def _answer_all(
     waiting: Iterator[_Numbered],
     answers: AnswerFile,
     batch_size: int,
-    bar: _Bar,
+    count: Callable[[int], object],
 ) -> None:
     while batch := list(islice(waiting, batch_size)):
         good = {index: prompt.text for index, prompt in batch if not prompt.error}
@@ -176,7 +166,7 @@ def _answer_all(
         answers.write(
             [_row(index, prompt, outputs.get(index, prompt.error)) for index, prompt in batch]
         )
-        bar.update(len(batch))
+        count(len(batch))
 
 
 def _row(index: int, prompt: FilePrompt, output: Any) -> dict[str, Any]:
@@ -202,12 +192,7 @@ def _storable(output: Any) -> Any:
 
 
 class _Asking:
-    """Asks a chain, and finds out which prompts it fails for.
-
-    Args:
-        chain: What answers.
-        answered: How many prompts it has answered before.
-    """
+    """Asks a chain that has answered so many, and finds out which prompts it fails for."""
 
     def __init__(self, chain: Any, answered: int) -> None:
         self._chain = chain
@@ -234,13 +219,10 @@ class _Asking:
             half = len(prompts) // 2
             return self.outputs(prompts[:half]) + self.outputs(prompts[half:])
         if len(prompts) == 1 and errors:
-            self._check_chain(errors[0])
+            self._alike.append(repr(errors[0]))
+            if not self._answered and len(self._alike) >= _ALIKE and len({*self._alike}) == 1:
+                raise errors[0]
         return outputs
-
-    def _check_chain(self, error: Exception) -> None:
-        self._alike.append(repr(error))
-        if not self._answered and len(self._alike) >= _ALIKE and len({*self._alike}) == 1:
-            raise error
 
 
 @contextmanager
@@ -257,20 +239,12 @@ def _explained_stop(answers: AnswerFile, total: int) -> Iterator[None]:
         ) from error
 
 
-class _Bar:
-    """A progress bar, or nothing."""
-
-    def __init__(self, total: int, done: int, show: bool) -> None:
-        self._bar = progress_bar(total, tr("prompt")) if show else None
-        self.update(done)
-
-    def update(self, count: int) -> None:
-        if self._bar is not None:
-            self._bar.update(count)
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+@contextmanager
+def _bar(total: int, done: int, show: bool) -> Iterator[Callable[[int], object]]:
+    """Show a progress bar, or none; what comes back counts prompts that are done."""
+    if not show:
+        yield lambda count: None
+        return
+    with progress_bar(total, tr("prompt")) as bar:
+        bar.update(done)
+        yield bar.update

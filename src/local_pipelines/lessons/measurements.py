@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
-from local_pipelines.wording.columns import align
+from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.messages import ntr, tr
 
 __all__ = ["Label", "Measurement", "Measurements", "divide", "quartiles"]
@@ -76,26 +75,22 @@ class Measurement:
         return statistics.median(self.ratios) if self.ratios else None
 
     def __repr__(self) -> str:
+        fastest, slowest = _time(self.fastest), _time(self.slowest)
         text = ntr(
             "{median} in the median of {number} run ({fastest} to {slowest})",
             "{median} in the median of {number} runs ({fastest} to {slowest})",
             len(self.seconds),
         ).format(
-            median=_time(self.median),
-            number=len(self.seconds),
-            fastest=_time(self.fastest),
-            slowest=_time(self.slowest),
+            median=_time(self.median), number=len(self.seconds), fastest=fastest, slowest=slowest
         )
         if self.label != "":
             text = tr("{label}: {text}").format(label=self.label, text=text)
         if self.rate is not None:
-            text = tr("{text}, {rate} {unit} per second").format(
-                text=text, rate=_number(self.rate), unit=_unit(self.unit)
-            )
+            rate, unit = _number(self.rate), _unit(self.unit)
+            text = tr("{text}, {rate} {unit} per second").format(text=text, rate=rate, unit=unit)
         if self.ratio is not None:
-            text = tr("{text}, {ratio} times as fast as the first").format(
-                text=text, ratio=_number(self.ratio)
-            )
+            ratio = _number(self.ratio)
+            text = tr("{text}, {ratio} times as fast as the first").format(text=text, ratio=ratio)
         return tr("{text}, interrupted").format(text=text) if self.interrupted else text
 
 
@@ -107,28 +102,20 @@ class Measurements(list[Measurement]):
 
     def _repr_html_(self) -> str:
         head, *body = _table(self)
-        return (
-            f"<table><thead><tr>{_cells('th', head)}</tr></thead><tbody>"
-            + "".join(f"<tr>{_cells('td', row)}</tr>" for row in body)
-            + "</tbody></table>"
-        )
-
-
-def _cells(tag: str, row: Iterable[str]) -> str:
-    return "".join(f"<{tag}>{escape(text)}</{tag}>" for text in row)
+        return html_table(body, head=head)
 
 
 def _table(results: Sequence[Measurement]) -> list[list[str]]:
-    units = {result.unit for result in results if result.counts}
-    rate = (
-        tr("{unit} per second").format(unit=_unit(units.pop()))
-        if len(units) == 1
-        else tr("per second")
-    )
+    units = {_unit(result.unit) for result in results if result.counts}
+    rate = tr("{unit} per second").format(unit=units.pop()) if len(units) == 1 else tr("per second")
+    half = tr("{low} to {high}")
     columns: list[tuple[str, Callable[[Measurement], str]]] = [
         (tr("label"), lambda result: str(result.label)),
         (tr("median"), lambda result: _time(result.median)),
-        (tr("middle half"), lambda result: _spread(*result.quartiles)),
+        (
+            tr("middle half"),
+            lambda r: half.format(low=_time(r.quartiles[0]), high=_time(r.quartiles[1])),
+        ),
         (tr("fastest"), lambda result: _time(result.fastest)),
         (tr("slowest"), lambda result: _time(result.slowest)),
     ]
@@ -145,10 +132,6 @@ def _table(results: Sequence[Measurement]) -> list[list[str]]:
 def _runs(result: Measurement) -> str:
     number = str(len(result.seconds))
     return tr("{text}, interrupted").format(text=number) if result.interrupted else number
-
-
-def _spread(low: float, high: float) -> str:
-    return tr("{low} to {high}").format(low=_time(low), high=_time(high))
 
 
 def _unit(unit: str) -> str:

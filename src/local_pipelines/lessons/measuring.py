@@ -116,22 +116,21 @@ class _Runs:
     result: Any = None
 
     def warm_up(self) -> None:
-        with _naming(
+        form = (
             tr("The measurement failed in its warm-up.")
             if self.label == ""
-            else tr("The measurement of {label!r} failed in its warm-up.").format(label=self.label)
-        ):
+            else tr("The measurement of {label!r} failed in its warm-up.")
+        )
+        with _naming(form.format(label=self.label)):
             _check_result(self.function())
 
     def run(self) -> None:
-        number = len(self.seconds) + 1
-        with _naming(
-            tr("The measurement failed in run {number}.").format(number=number)
+        form = (
+            tr("The measurement failed in run {number}.")
             if self.label == ""
-            else tr("The measurement of {label!r} failed in run {number}.").format(
-                label=self.label, number=number
-            )
-        ):
+            else tr("The measurement of {label!r} failed in run {number}.")
+        )
+        with _naming(form.format(label=self.label, number=len(self.seconds) + 1)):
             start = time.perf_counter()
             result = self.function()
             seconds = time.perf_counter() - start
@@ -205,14 +204,7 @@ def _counted(count: Count, result: Any) -> float | None:
     return float(number)
 
 
-_LAZY = (
-    types.GeneratorType,
-    types.CoroutineType,
-    types.AsyncGeneratorType,
-    map,
-    filter,
-    zip,
-)
+_LAZY = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map, filter, zip)
 
 
 def _check_result(result: Any) -> None:
@@ -230,22 +222,20 @@ def _check_result(result: Any) -> None:
 
 
 def _check_callable(label: Label, function: object) -> None:
-    if not callable(function):
-        raise ParameterError(
-            _is_called(label, type(function).__name__),
-            next_step=tr("Write `lambda:` before it, as in measure(lambda: llm.invoke(prompt))."),
+    if callable(function):
+        return
+    form = (
+        tr("What is to be measured is no function, but {kind}: it has been called already.")
+        if label == ""
+        else tr(
+            "What is to be measured as {label!r} is no function, but {kind}: it has been"
+            " called already."
         )
-
-
-def _is_called(label: Label, kind: str) -> str:
-    if label == "":
-        return tr(
-            "What is to be measured is no function, but {kind}: it has been called already."
-        ).format(kind=kind)
-    return tr(
-        "What is to be measured as {label!r} is no function, but {kind}: it has been"
-        " called already."
-    ).format(label=label, kind=kind)
+    )
+    raise ParameterError(
+        form.format(label=label, kind=type(function).__name__),
+        next_step=tr("Write `lambda:` before it, as in measure(lambda: llm.invoke(prompt))."),
+    )
 
 
 def _check_count(count: object) -> None:

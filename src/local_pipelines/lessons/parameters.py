@@ -45,12 +45,14 @@ def _check_place(backend: str, device: str | int) -> None:
     """Find out that the machine lacks the backend or the device, or the backend the device."""
     from local_pipelines.chains.loading import check_engine
 
+    openvinos = is_openvino_device(device) and device != "CPU"  # which everybody has
     if backend == "auto" and is_openvino_device(device):
         backend = "genai"
     check_engine(backend, device)
     if backend in {"openvino", "genai"}:
-        _check_openvino_device(device)
-    elif is_openvino_device(device) and device != "CPU":
+        if openvinos:
+            check_ov_config({}, str(device))
+    elif openvinos:
         raise ParameterError(
             tr(
                 "DEVICE = {value!r} is a device of OpenVINO's, and here torch runs the model."
@@ -59,11 +61,6 @@ def _check_place(backend: str, device: str | int) -> None:
         )
     elif parse_device(device)[0] not in {"auto", "cpu"}:  # these are everywhere
         select_device(device)
-
-
-def _check_openvino_device(device: str | int) -> None:
-    if is_openvino_device(device) and device != "CPU":
-        check_ov_config({}, str(device))
 
 
 _Check = Callable[[str, object], None]
@@ -86,48 +83,40 @@ def _model_id(name: str, value: object) -> None:
             raise ParameterError(error.fact, error.cause, error.next_step) from None
 
 
+def _write(name: str, number: object, value: object) -> str:
+    """The next step: a number that works, and what turned the one that does not into text."""
+    quotes = ""
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
+        quotes = tr(" without quotes; on papermill's command line use -p, not -r")
+    return tr("Write {name} = {number}{quotes}.").format(name=name, number=number, quotes=quotes)
+
+
 def _count(name: str, value: object) -> None:
     if not is_whole(value, 1):
+        try:
+            number = max(1, round(float(str(value))))
+        except (ValueError, OverflowError):  # no number, or an endless one
+            number = 16
         raise ParameterError(
             tr("{name} = {value} cannot work: it is a whole number from 1 upward.").format(
                 name=name, value=reprlib.repr(value)
             ),
-            next_step=tr("Write {name} = {number}{quotes}.").format(
-                name=name, number=_nearest_count(value), quotes=_quotes(value)
-            ),
+            next_step=_write(name, number, value),
         )
-
-
-def _nearest_count(value: object) -> int:
-    try:
-        number = float(str(value))
-    except ValueError:
-        return 16
-    return max(1, round(number)) if math.isfinite(number) else 16
-
-
-def _quotes(value: object) -> str:
-    """Say what turned a number into text."""
-    if not isinstance(value, str) or not re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
-        return ""
-    return tr(" without quotes; on papermill's command line use -p, not -r")
 
 
 def _number(low: float, high: float, example: str) -> _Check:
     def check(name: str, value: object) -> None:
         number = value if isinstance(value, int | float) else math.nan
         if isinstance(value, bool) or not low <= number <= high or number == math.inf:
+            form = (
+                tr("{name} = {value} cannot work: it is a number from {low:g} upward.")
+                if math.isinf(high)
+                else tr("{name} = {value} cannot work: it is a number from {low:g} to {high:g}.")
+            )
             raise ParameterError(
-                (
-                    tr("{name} = {value} cannot work: it is a number from {low:g} upward.")
-                    if math.isinf(high)
-                    else tr(
-                        "{name} = {value} cannot work: it is a number from {low:g} to {high:g}."
-                    )
-                ).format(name=name, value=reprlib.repr(value), low=low, high=high),
-                next_step=tr("Write {name} = {example}{quotes}.").format(
-                    name=name, example=example, quotes=_quotes(value)
-                ),
+                form.format(name=name, value=reprlib.repr(value), low=low, high=high),
+                next_step=_write(name, example, value),
             )
 
     return check
@@ -139,7 +128,7 @@ def _seed(name: str, value: object) -> None:
             tr("{name} = {value} cannot work: it is a whole number from 0 upward.").format(
                 name=name, value=reprlib.repr(value)
             ),
-            next_step=tr("Write {name} = 0{quotes}.").format(name=name, quotes=_quotes(value)),
+            next_step=_write(name, 0, value),
         )
 
 
@@ -161,10 +150,9 @@ def _device(name: str, value: object) -> None:
     if is_openvino_device(value):
         return
     if isinstance(value, str):
-        good = bool(re.fullmatch(r"auto|cpu|(cuda|xpu|mps)(:\d{1,4})?", value.strip().lower()))
-    else:
-        good = is_whole(value, -1)
-    if good:
+        if re.fullmatch(r"auto|cpu|(cuda|xpu|mps)(:\d{1,4})?", value.strip().lower()):
+            return
+    elif is_whole(value, -1):
         return
     number = value if isinstance(value, str) and re.fullmatch(r"-1|\d{1,4}", value) else None
     raise ParameterError(
@@ -173,11 +161,7 @@ def _device(name: str, value: object) -> None:
             'It is "auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the'
             " first GPU."
         ),
-        tr("Write {name} = {number}{quotes}.").format(
-            name=name, number=number, quotes=_quotes(number)
-        )
-        if number
-        else tr('Write {name} = "auto".').format(name=name),
+        _write(name, number, number) if number else tr('Write {name} = "auto".').format(name=name),
     )
 
 

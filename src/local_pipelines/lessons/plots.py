@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from local_pipelines.errors import ParameterError
 from local_pipelines.lessons.measurements import Measurement, quartiles
-from local_pipelines.wording.messages import tr
+from local_pipelines.wording.messages import mark, tr
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_measurements"]
 
+# The axes that are no rate, for `tr` in `_axis_name`.
+_AXES = (mark("seconds"), mark("milliseconds"), mark("times as fast"))
 _BLUE, _ORANGE, _DARK = "#56b4e9", "#d55e00", "#333333"  # Okabe and Ito: for every kind of eyes
 
 
@@ -61,6 +63,8 @@ def plot_measurements(
     try:
         draw = _draw_line if _are_numbers(results) else _draw_bars
         places = draw(axes, results, values)
+        for place, runs in zip(places, values, strict=True):
+            axes.plot([place] * len(runs), runs, ".", markersize=4, color=_DARK, zorder=3)
         if mark_best and len(results) > 1:
             _mark_best(axes, places, values, more_is_better)
         top = _top(values)
@@ -82,15 +86,10 @@ def _default_y(results: Sequence[Measurement]) -> str:
 
 
 def _axis_name(y: str) -> str:
-    if y.endswith(" per second"):
-        unit = y.removesuffix(" per second")
+    unit = y.removesuffix(" per second")
+    if unit != y:
         return tr("{unit} per second").format(unit=tr("items") if unit == "items" else unit)
-    names = {
-        "seconds": tr("seconds"),
-        "milliseconds": tr("milliseconds"),
-        "times as fast": tr("times as fast"),
-    }
-    return names[y]
+    return tr(y)
 
 
 def _values(results: Sequence[Measurement], y: str) -> tuple[list[tuple[float, ...]], bool]:
@@ -147,10 +146,11 @@ def _draw_line(
 ) -> list[float]:
     places = [float(result.label) for result in results]
     order = sorted(range(len(places)), key=places.__getitem__)
+    runs = [values[i] for i in order]
     axes.errorbar(
         [places[i] for i in order],
-        [statistics.median(values[i]) for i in order],
-        yerr=_whiskers([values[i] for i in order]),
+        [*map(statistics.median, runs)],
+        yerr=_whiskers(runs),
         marker="o",
         capsize=4,
         color=_BLUE,
@@ -159,7 +159,6 @@ def _draw_line(
         axes.set_xscale("log", base=2)  # 1, 2, 4, 8, … at equal distances
     axes.set_xticks(places, [f"{result.label:g}" for result in results])
     axes.minorticks_off()
-    _draw_runs(axes, places, values)
     return places
 
 
@@ -167,35 +166,21 @@ def _draw_bars(
     axes: Any, results: Sequence[Measurement], values: Sequence[tuple[float, ...]]
 ) -> list[float]:
     places = [float(i) for i in range(len(results))]
-    axes.bar(
-        places,
-        [statistics.median(runs) for runs in values],
-        yerr=_whiskers(values),
-        width=0.6,
-        capsize=4,
-        color=_BLUE,
-    )
+    medians = [*map(statistics.median, values)]
+    axes.bar(places, medians, yerr=_whiskers(values), width=0.6, capsize=4, color=_BLUE)
     width = max(6, 72 // len(results))
-    names = [textwrap.fill(str(result.label), width) for result in results]
-    axes.set_xticks(places, names)
+    axes.set_xticks(places, [textwrap.fill(str(result.label), width) for result in results])
     axes.set_xlim(-0.6, len(results) - 0.4)
-    _draw_runs(axes, places, values)
     return places
 
 
 def _whiskers(values: Sequence[tuple[float, ...]]) -> list[list[float]]:
     """Distances from the median to the quartiles, below and above, as matplotlib takes them."""
-    below, above = [], []
-    for runs in values:
-        middle, (low, high) = statistics.median(runs), quartiles(runs)
-        below.append(middle - low)
-        above.append(high - middle)
+    middles = [statistics.median(runs) for runs in values]
+    halves = [quartiles(runs) for runs in values]
+    below = [middle - low for middle, (low, _) in zip(middles, halves, strict=True)]
+    above = [high - middle for middle, (_, high) in zip(middles, halves, strict=True)]
     return [below, above]
-
-
-def _draw_runs(axes: Any, places: Sequence[float], values: Sequence[tuple[float, ...]]) -> None:
-    for place, runs in zip(places, values, strict=True):
-        axes.plot([place] * len(runs), runs, ".", markersize=4, color=_DARK, zorder=3)
 
 
 def _mark_best(
@@ -217,11 +202,11 @@ def _mark_best(
 
 def _top(values: Sequence[tuple[float, ...]]) -> float:
     """Where the axis ends: a run far off, by Tukey's rule for box plots, does not stretch it."""
-    fences = []
-    for runs in values:
-        low, high = quartiles(runs)
-        fences.append(min(max(runs), high + 1.5 * (high - low)))
-    highest = max(fences)
+    halves = [quartiles(runs) for runs in values]
+    highest = max(
+        min(max(runs), high + 1.5 * (high - low))
+        for runs, (low, high) in zip(values, halves, strict=True)
+    )
     return 1.2 * highest if 0 < highest < math.inf else 1.0
 
 

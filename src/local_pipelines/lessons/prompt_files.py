@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import codecs
 import csv
-import errno
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -21,28 +19,22 @@ from typing import IO, Any
 from local_pipelines.errors import ParameterError, PromptFileError
 from local_pipelines.wording.grammar import listed
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.file_lock import try_lock
 
 __all__ = ["AnswerFile", "FilePrompt", "PromptSource"]
 
 _DEFAULT_COLUMN = "prompt"
 _LONGEST_FIELD = 1 << 24  # characters; the csv module's own limit is 131,072
 _LONE = re.compile("[\ud800-\udfff]")  # what bytes that are no UTF-8 are read as
-_LOCKED_BYTE = (1 << 31) - 2  # behind the end: Windows lets nobody else read what is locked
-_TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
 class FilePrompt:
-    """One prompt of a file.
+    """One prompt of a file."""
 
-    Args:
-        text: The prompt; where it is broken, as much of it as can be written down.
-        error: Why it cannot be answered; empty if it can.
-    """
-
-    text: str
-    error: str = ""
+    text: str  # where it is broken, as much of it as can be written down
+    error: str = ""  # why it cannot be answered
 
 
 class PromptSource:
@@ -157,7 +149,9 @@ class AnswerFile:
         with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = _opened(path)
-            if not _locked(self._stream):
+            # Some network file systems have no locks. A lock file in their place would outlive a
+            # process that was killed, and keep the file from being gone on with.
+            if try_lock(self._stream) is False:
                 self._stream.close()
                 raise PromptFileError(
                     tr("Another call of answer_file is writing {file}.").format(file=path.name),
@@ -207,11 +201,9 @@ class AnswerFile:
 
     def _check_in_place(self) -> None:
         """Notice that the file was deleted or replaced: what is written then is nowhere."""
-        try:
+        with suppress(FileNotFoundError):
             if os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno())):
                 return
-        except FileNotFoundError:
-            pass
         raise PromptFileError(
             tr("{file} was deleted or replaced while answers were written to it.").format(
                 file=self.path.name
@@ -253,26 +245,6 @@ def _opened(path: Path) -> IO[bytes]:
         return path.open("x+b")
     except FileExistsError:
         return path.open("r+b")
-
-
-def _locked(stream: IO[bytes]) -> bool:
-    """Lock a file for this process, or tell that another one has. The lock ends with the stream."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            stream.seek(_LOCKED_BYTE)
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-            stream.seek(0)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some network file systems have no locks. A lock file in their place would outlive a
-        # process that was killed, and keep the file from being gone on with.
-        return error.errno not in _TAKEN
-    return True
 
 
 def _is_begun(line: bytes) -> bool:

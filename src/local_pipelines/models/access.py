@@ -7,9 +7,7 @@ anything. The Hub answers for `config.json` whether it would send it.
 from __future__ import annotations
 
 import errno
-import queue
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -24,6 +22,7 @@ from local_pipelines.errors import (
 )
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench import patience
 from local_pipelines.workbench.addresses import shown_address, shown_host
 from local_pipelines.workbench.credentials import place_token
 
@@ -96,25 +95,15 @@ def within(seconds: float, question: Callable[[], Result]) -> Result:
     from local_pipelines.models.client_guard import HubCall
 
     call = HubCall()
-    results: queue.Queue[tuple[Any, Exception | None]] = queue.Queue()
 
-    def run() -> None:
-        try:
-            with call:
-                results.put((question(), None))
-        except Exception as error:  # noqa: BLE001 - it is raised where the answer is waited for
-            results.put((None, error))
+    def guarded() -> Result:
+        with call:
+            return question()
 
-    threading.Thread(target=run, daemon=True).start()
     try:
-        result, error = results.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {seconds:g} seconds") from None
+        return patience.within(seconds, guarded)
     finally:
         call.over = True
-    if error is not None:
-        raise error
-    return result  # type: ignore[no-any-return] # it came out of `question`
 
 
 def is_passing(error: Exception) -> bool:

@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import IO
 
 from local_pipelines.errors import ExportError, LocalPipelinesError
-from local_pipelines.openvino.file_lock import try_lock
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.file_lock import try_lock
 
 __all__ = ["Workshop", "cannot_write", "recover", "workshop"]
 

@@ -16,19 +16,12 @@ ACCOUNTS = ("accepted", "not_accepted", "pending", "rejected", "fine_grained")
 
 @dataclass
 class Account:
-    """Somebody with a token.
+    """Somebody with a token."""
 
-    Args:
-        name: The key under which the Hub's `tokens` has it.
-        default: What gated models say to it: "accepted", "not_accepted", "pending", "rejected".
-        reads_gated: The token may read gated repositories at all; a fine-grained one may not.
-        reads_private: The account owns the private repositories.
-    """
-
-    name: str
-    default: str = "not_accepted"
-    reads_gated: bool = True
-    reads_private: bool = False
+    name: str  # the key under which the Hub's `tokens` has it
+    default: str = "not_accepted"  # what gated models say: or "accepted", "pending", "rejected"
+    reads_gated: bool = True  # whether the token may read gated repositories at all
+    reads_private: bool = False  # whether it owns the private repositories
     answers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -91,10 +84,7 @@ def refuse(
 ) -> Refusal | None:
     """Say why a request is refused; None if it is not.
 
-    Args:
-        repository: What is asked for; None if there is no such repository.
-        account: Who asks; None if nobody is logged in.
-        path: The file asked for; None for what is public on a gated repository as well.
+    Nobody is logged in where `account` is None; `path` is None for what is always public.
     """
     hidden = repository is None or repository.private
     if hidden and not (repository and account and account.reads_private):

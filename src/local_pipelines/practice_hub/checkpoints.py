@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import random
-import struct
-from collections.abc import Mapping, Sequence
 
-from safetensors import deserialize, serialize
+import numpy as np
+from safetensors.numpy import load, save
 
 __all__ = ["CHAT_TEMPLATE", "llama", "shard"]
 
@@ -21,16 +19,14 @@ Files = dict[str, bytes]
 _SPECIAL = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
 _VOCAB = len(_SPECIAL) + 256
 _WIDTH, _INNER, _LAYERS, _HEADS, _CONTEXT = 16, 32, 2, 2, 256
+_NORM, _SQUARE, _UP, _DOWN = (_WIDTH,), (_WIDTH, _WIDTH), (_INNER, _WIDTH), (_WIDTH, _INNER)
 _BLOCK: dict[str, tuple[int, ...]] = {
-    "input_layernorm.weight": (_WIDTH,),
-    "self_attn.q_proj.weight": (_WIDTH, _WIDTH),
-    "self_attn.k_proj.weight": (_WIDTH, _WIDTH),
-    "self_attn.v_proj.weight": (_WIDTH, _WIDTH),
-    "self_attn.o_proj.weight": (_WIDTH, _WIDTH),
-    "post_attention_layernorm.weight": (_WIDTH,),
-    "mlp.gate_proj.weight": (_INNER, _WIDTH),
-    "mlp.up_proj.weight": (_INNER, _WIDTH),
-    "mlp.down_proj.weight": (_WIDTH, _INNER),
+    "input_layernorm.weight": _NORM,
+    **{f"self_attn.{name}_proj.weight": _SQUARE for name in "qkvo"},
+    "post_attention_layernorm.weight": _NORM,
+    "mlp.gate_proj.weight": _UP,
+    "mlp.up_proj.weight": _UP,
+    "mlp.down_proj.weight": _DOWN,
 }
 _CONFIG = {
     "architectures": ["LlamaForCausalLM"],
@@ -72,12 +68,20 @@ def llama(*, chat: bool = True, seed: int = 4) -> Files:
     }
     for layer in range(_LAYERS):
         shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in _BLOCK.items()}
+    draw = np.random.default_rng(seed).normal
+    weights = {
+        # Scales of the normalisation start as ones.
+        name: (np.ones(shape) if len(shape) == 1 else draw(0, 0.02, shape)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
     files = {
         "config.json": _json(_CONFIG),
-        "generation_config.json": _json({"eos_token_id": [0, _VOCAB_END], "pad_token_id": 0}),
-        "model.safetensors": _packed(_random_tensors(shapes, seed)),
-        "tokenizer.json": _json(_tokenizer()),
-        "tokenizer_config.json": _json(_tokenizer_config()),
+        "generation_config.json": _json(
+            {"eos_token_id": [0, _SPECIAL.index("<|end|>")], "pad_token_id": 0}
+        ),
+        "model.safetensors": save(weights, {"format": "pt"}),
+        "tokenizer.json": _tokenizer().encode(),
+        "tokenizer_config.json": _json(_TOKENIZER_CONFIG),
     }
     if chat:
         files["chat_template.jinja"] = CHAT_TEMPLATE.encode()
@@ -86,7 +90,7 @@ def llama(*, chat: bool = True, seed: int = 4) -> Files:
 
 def shard(files: Files, parts: int = 2) -> Files:
     """The same checkpoint with its weights in several files and an index of them."""
-    tensors = dict(deserialize(files["model.safetensors"]))  # type: ignore[no-untyped-call]
+    tensors = load(files["model.safetensors"])
     names = sorted(tensors)
     size = math.ceil(len(names) / parts)
     sharded = {name: data for name, data in files.items() if name != "model.safetensors"}
@@ -94,112 +98,36 @@ def shard(files: Files, parts: int = 2) -> Files:
     for part in range(parts):
         file = f"model-{part + 1:05d}-of-{parts:05d}.safetensors"
         chosen = names[part * size : (part + 1) * size]
-        sharded[file] = _packed(
-            {name: (tensors[name]["shape"], bytes(tensors[name]["data"])) for name in chosen}
-        )
+        sharded[file] = save({name: tensors[name] for name in chosen}, {"format": "pt"})
         weight_map |= dict.fromkeys(chosen, file)
-    total = sum(len(tensor["data"]) for tensor in tensors.values())
+    total = sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
     return {**sharded, "model.safetensors.index.json": _json(index)}
 
 
-# --- weights -------------------------------------------------------------------------------------
-
-Tensors = Mapping[str, tuple[Sequence[int], bytes]]
-
-
-def _random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Tensors:
-    generator = random.Random(seed)  # noqa: S311 - weights, not secrets
-    return {name: (shape, _numbers(shape, generator)) for name, shape in shapes.items()}
-
-
-def _numbers(shape: tuple[int, ...], generator: random.Random) -> bytes:
-    count = math.prod(shape)
-    if len(shape) == 1:  # scales of the normalisation start as ones
-        return struct.pack(f"<{count}f", *[1.0] * count)
-    return struct.pack(f"<{count}f", *(generator.gauss(0, 0.02) for _ in range(count)))
+_TOKENIZER_CONFIG = {
+    "clean_up_tokenization_spaces": False,
+    "bos_token": _SPECIAL[0],
+    "eos_token": _SPECIAL[0],
+    "pad_token": _SPECIAL[0],
+    "padding_side": "left",
+    "model_max_length": _CONTEXT,
+    "tokenizer_class": "PreTrainedTokenizerFast",
+}
 
 
-def _packed(tensors: Tensors) -> bytes:
-    told = {
-        name: {"dtype": "float32", "shape": shape, "data": data}
-        for name, (shape, data) in tensors.items()
-    }
-    packed: bytes = serialize(told, {"format": "pt"})  # type: ignore[no-untyped-call]
-    return packed
+def _tokenizer() -> str:
+    """One token a byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-
-# --- tokenizer: one token a byte ----------------------------------------------------------------
-
-_VOCAB_END = _SPECIAL.index("<|end|>")
-
-
-def _byte_characters() -> list[str]:
-    """The visible character that byte-level tokenizers write for each byte.
-
-    Source: `bytes_to_unicode` of GPT-2's encoder: printable bytes stand for themselves, the others
-    are moved above 255.
-    """
-    printable = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1)}
-    printable |= set(range(ord("®"), ord("ÿ") + 1))
-    moved = iter(range(256, 512))
-    return [chr(byte) if byte in printable else chr(next(moved)) for byte in range(256)]
-
-
-def _tokenizer() -> dict[str, object]:
-    special = [
-        {
-            "id": number,
-            "content": content,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for number, content in enumerate(_SPECIAL)
-    ]
-    byte_level = {
-        "type": "ByteLevel",
-        "add_prefix_space": False,
-        "trim_offsets": True,
-        "use_regex": True,
-    }
-    tokens = [*_SPECIAL, *_byte_characters()]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": special,
-        "normalizer": None,
-        "pre_tokenizer": byte_level,
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": {token: number for number, token in enumerate(tokens)},
-            "merges": [],
-        },
-    }
-
-
-def _tokenizer_config() -> dict[str, object]:
-    return {
-        "clean_up_tokenization_spaces": False,
-        "bos_token": _SPECIAL[0],
-        "eos_token": _SPECIAL[0],
-        "pad_token": _SPECIAL[0],
-        "padding_side": "left",
-        "model_max_length": _CONTEXT,
-        "tokenizer_class": "PreTrainedTokenizerFast",
-    }
+    tokens = [*_SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    bpe = models.BPE(vocab={token: number for number, token in enumerate(tokens)}, merges=[])
+    tokenizer = Tokenizer(bpe)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([*_SPECIAL])
+    text: str = tokenizer.to_str()
+    return text
 
 
 def _json(value: object) -> bytes:

@@ -16,6 +16,7 @@ from typing import Any
 
 from local_pipelines.errors import ModelError
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.settings import assign_variable
 
 __all__ = ["ClientSwitch"]
 
@@ -49,10 +50,8 @@ _FAMILY = ("huggingface_hub", "transformers", "optimum", "langchain_huggingface"
 class ClientSwitch:
     """The settings of a practice Hub, put in force by `enter` and taken back by `leave`.
 
-    Args:
-        url: The practice Hub's address.
-        home: An empty folder for its downloads. The real cache stays out: a practice model has a
-            real one's name.
+    The real cache stays out, and an empty folder, `home`, gets the downloads: a practice model has
+    a real one's name.
     """
 
     def __init__(self, url: str, home: Path) -> None:
@@ -75,10 +74,7 @@ class ClientSwitch:
         self._constants_before: dict[str, object] = {}
 
     def enter(self, *, refuse_frozen: bool) -> None:
-        """Put the settings in force.
-
-        Args:
-            refuse_frozen: Leave a client alone that has other settings already.
+        """Put the settings in force; with `refuse_frozen`, leave alone a client that has others.
 
         Raises:
             ModelError: The client was imported already and keeps its settings. What has changed by
@@ -86,7 +82,9 @@ class ClientSwitch:
         """
         frozen = sys.modules.get("huggingface_hub.constants")
         if frozen is not None and refuse_frozen:
-            self._refuse_other_settings(frozen)
+            same = self._constants["ENDPOINT"] == frozen.ENDPOINT
+            if not same or frozen.HF_HUB_OFFLINE:
+                raise _keeps_its_settings(tr("It reads them once, when it is imported."))
         # Imported now, with the settings of before, so that these can be put back afterwards.
         constants = _client_constants()
         self._set_environment()
@@ -102,10 +100,7 @@ class ClientSwitch:
     def leave(self) -> None:
         """Put back whatever `enter` changed, the environment first: your token is in it."""
         for name, value in self._variables_before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            assign_variable(name, value)
         before, self._variables_before, self._constants_before = self._constants_before, {}, {}
         _replace(self._constants, before)
 
@@ -117,11 +112,6 @@ class ClientSwitch:
         os.environ.update(self._environment)
         for name in _PROXY_EXCEPTIONS:  # a school's proxy does not know this machine's loopback
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
-
-    def _refuse_other_settings(self, constants: ModuleType) -> None:
-        same = self._constants["ENDPOINT"] == constants.ENDPOINT
-        if not same or constants.HF_HUB_OFFLINE:
-            raise _keeps_its_settings(tr("It reads them once, when it is imported."))
 
 
 def _keeps_its_settings(cause: str) -> ModelError:
@@ -149,9 +139,8 @@ def _replace(old: Mapping[str, object], new: Mapping[str, object]) -> None:
         return
     for module in list(sys.modules.values()):
         if isinstance(module, ModuleType) and module.__name__.split(".")[0] in _FAMILY:
-            names = vars(module).keys() & old.keys()
-            for name in names:
-                if name in new and vars(module)[name] == old[name]:
+            for name in vars(module).keys() & old.keys() & new.keys():
+                if vars(module)[name] == old[name]:
                     setattr(module, name, new[name])
     for holder in _holders():
         if holder.endpoint == old["ENDPOINT"]:

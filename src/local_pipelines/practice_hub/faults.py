@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Literal, get_args
@@ -40,19 +40,9 @@ class Reply:
 
 @dataclass
 class Fault:
-    """One rule: what goes wrong with which answers.
+    """One rule: what goes wrong with which answers; `PracticeHub.fail` explains the fields."""
 
-    Args:
-        path: A pattern for the request's path, with `*` and `?`.
-        method: "GET", "HEAD", "POST", or "*" for all.
-        times: How many answers go wrong; None means all.
-        kind: What goes wrong: a name, or a status such as 503.
-        after: Where in the body it happens, in bytes; None means half-way for a break and at the
-            beginning for wrong bytes.
-        seconds: How long a stall lasts, or how long a 429 asks to wait.
-    """
-
-    path: str
+    path: str  # a pattern for the request's path, with * and ?
     method: str
     times: int | None
     kind: FaultKind | int
@@ -115,11 +105,14 @@ def send(
         _whole(handler, reply)
     elif isinstance(fault.kind, int):
         _whole(handler, _error(fault.kind, fault.seconds))
-    elif fault.kind == "corrupt":
-        _whole(handler, _corrupted(reply, fault))
+    elif fault.kind == "corrupt":  # the right length and the wrong bytes, each bit turned over
+        start = fault.place(reply.body, 0)
+        wrong = bytes(byte ^ 0xFF for byte in reply.body[start : start + 64])
+        body = reply.body[:start] + wrong + reply.body[start + len(wrong) :]
+        _whole(handler, replace(reply, body=body))
     elif fault.kind == "short":
         body = reply.body[: fault.place(reply.body, len(reply.body) // 2)]
-        _whole(handler, Reply(reply.status, reply.headers, body))
+        _whole(handler, replace(reply, body=body))
     else:
         _broken(handler, reply, fault, over)
 
@@ -132,8 +125,7 @@ def _whole(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
 
 def _head(handler: BaseHTTPRequestHandler, reply: Reply) -> None:
     handler.send_response(reply.status)
-    headers = {"Content-Length": str(len(reply.body)), **reply.headers}
-    for name, value in headers.items():
+    for name, value in {"Content-Length": str(len(reply.body)), **reply.headers}.items():
         handler.send_header(name, quote(value, safe=_PLAIN))
     handler.end_headers()
 
@@ -146,14 +138,6 @@ def _error(number: int, seconds: float | None) -> Reply:
         headers["RateLimit"] = f'"resolvers";r=0;t={wait:.0f}'
         headers["RateLimit-Policy"] = '"fixed window";"resolvers";q=3000;w=300'
     return Reply(status, headers, f"Practice fault: {number} {status.phrase}.".encode())
-
-
-def _corrupted(reply: Reply, fault: Fault) -> Reply:
-    """The right length and the wrong bytes: 64 of them, each bit turned over."""
-    start = fault.place(reply.body, 0)
-    wrong = bytes(byte ^ 0xFF for byte in reply.body[start : start + 64])
-    body = reply.body[:start] + wrong + reply.body[start + len(wrong) :]
-    return Reply(reply.status, reply.headers, body)
 
 
 def _broken(
@@ -172,22 +156,14 @@ def _broken(
     if fault.kind == "stall":
         over.wait(_STALL_SECONDS if fault.seconds is None else fault.seconds)
     elif fault.kind == "trickle":
-        _trickle(handler, reply.body[place:], over)
-    elif fault.kind == "reset":
-        _reset(handler)
-
-
-def _trickle(handler: BaseHTTPRequestHandler, rest: bytes, over: threading.Event) -> None:
-    for position in range(len(rest)):
-        if over.is_set():
-            return
-        handler.wfile.write(rest[position : position + 1])
-        handler.wfile.flush()
-        time.sleep(_TRICKLE_PAUSE)
-
-
-def _reset(handler: BaseHTTPRequestHandler) -> None:
-    """Close so that the other side gets a reset: lingering for zero seconds does that."""
-    handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    handler.rfile.close()  # it holds the socket open
-    handler.connection.close()
+        for position in range(place, len(reply.body)):
+            if over.is_set():
+                return
+            handler.wfile.write(reply.body[position : position + 1])
+            handler.wfile.flush()
+            time.sleep(_TRICKLE_PAUSE)
+    elif fault.kind == "reset":  # lingering for zero seconds gives the other side a reset
+        linger = struct.pack("ii", 1, 0)
+        handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        handler.rfile.close()  # it holds the socket open
+        handler.connection.close()

@@ -77,8 +77,6 @@ class PracticeHub:
         self._switch: ClientSwitch | None = None
         self._home: tempfile.TemporaryDirectory[str] | None = None
 
-    # --- running ---
-
     def start(self) -> Self:
         """Open the ports and point the client here. `with` does it, too.
 
@@ -108,9 +106,9 @@ class PracticeHub:
         self._faults.clear()
         self._hub.close()
         self._files.close()
-        if self._home is not None:
-            self._home.cleanup()
-            self._home = None
+        home, self._home = self._home, None
+        if home is not None:
+            home.cleanup()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -138,8 +136,6 @@ class PracticeHub:
         self._switch = ClientSwitch(self.url, Path(self._home.name))
         self._switch.enter(refuse_frozen=self._client == "refuse")
 
-    # --- what is where ---
-
     @property
     def url(self) -> str:
         """The Hub's address, which `HF_ENDPOINT` is set to."""
@@ -153,8 +149,7 @@ class PracticeHub:
     @property
     def tokens(self) -> dict[str, str]:
         """A practice token for each account, and a "bogus" one that is nobody's."""
-        known = {account.name: account.token for account in self._accounts.values()}
-        return {**known, "bogus": BOGUS_TOKEN}
+        return {name: each.token for name, each in self._accounts.items()} | {"bogus": BOGUS_TOKEN}
 
     @property
     def models(self) -> list[str]:
@@ -190,8 +185,6 @@ class PracticeHub:
                 next_step=tr("Write one of {names}.").format(names=", ".join(self._accounts)),
             )
         self._accounts[account].accept(model_id)
-
-    # --- faults ---
 
     def fail(
         self,

@@ -56,19 +56,17 @@ def model(repository: Repository, accounts: Iterable[Account], viewer: Account |
     )
 
 
-def _standing(viewer: Account, model_id: str) -> str:
+def _gate(repository: Repository, accounts: Iterable[Account], viewer: Account | None) -> str:
     sentences = {
         "accepted": tr("The account {name} has accepted the licence and may read the files."),
         "not_accepted": tr("The account {name} has not accepted the licence yet."),
         "pending": tr("The account {name} has asked and waits for the owners' answer."),
         "rejected": tr("The account {name} has asked and was refused by the owners."),
     }
-    return sentences[viewer.standing(model_id)].format(name=viewer.name)
-
-
-def _gate(repository: Repository, accounts: Iterable[Account], viewer: Account | None) -> str:
-    said = escape(_standing(viewer, repository.id)) if viewer else ""
-    status = f'<p role="status">{said}</p>' if said else ""
+    status = ""
+    if viewer:
+        said = sentences[viewer.standing(repository.id)].format(name=viewer.name)
+        status = f'<p role="status">{escape(said)}</p>'
     options = "".join(
         f"<option{' selected' if a is viewer else ''}>{escape(a.name)}</option>" for a in accounts
     )

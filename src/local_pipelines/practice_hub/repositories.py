@@ -26,12 +26,7 @@ _MODEL_FILES = {".json", ".jinja", ".model", ".safetensors", ".txt"}
 
 @dataclass(frozen=True)
 class File:
-    """One file of a repository.
-
-    Args:
-        path: Its name inside the repository.
-        data: What is in it.
-    """
+    """One file of a repository."""
 
     path: str
     data: bytes = field(repr=False)
@@ -57,21 +52,13 @@ class File:
 
 @dataclass(frozen=True)
 class Repository:
-    """A model's repository.
+    """A model's repository."""
 
-    Args:
-        id: Its name as `owner/name`.
-        contents: The bytes of each file, by its path.
-        gated: Its licence has to be accepted before the files can be read.
-        private: Only the account "accepted" sees that it is there.
-        licence: The licence's short name.
-    """
-
-    id: str
-    contents: Mapping[str, bytes] = field(repr=False)
-    gated: bool = False
-    private: bool = False
-    licence: str = "apache-2.0"
+    id: str  # owner/name
+    contents: Mapping[str, bytes] = field(repr=False)  # the bytes of each file, by its path
+    gated: bool = False  # its licence has to be accepted before the files can be read
+    private: bool = False  # only the account "accepted" sees that it is there
+    licence: str = "apache-2.0"  # its short name
 
     @cached_property
     def files(self) -> dict[str, File]:
@@ -84,13 +71,10 @@ class Repository:
         told = f"{self.id}\n" + "\n".join(f"{f.path} {f.etag}" for f in self.files.values())
         return hashlib.sha1(told.encode(), usedforsecurity=False).hexdigest()
 
-    def has_revision(self, revision: str) -> bool:
-        """Whether there is such a branch or commit."""
-        return revision in {"main", self.commit}
-
     def info(self, *, blobs: bool) -> dict[str, object]:
         """What `/api/models/{id}` tells; with the files' sizes and sums if asked for `blobs`."""
-        library = ["transformers", *(["safetensors"] if self._parameters else [])]
+        tags = ["transformers", *(["safetensors"] if self._parameters else [])]
+        date = "2025-01-01T00:00:00.000Z"
         told: dict[str, object] = {
             "_id": self.commit[:24],
             "id": self.id,
@@ -102,9 +86,9 @@ class Repository:
             "disabled": False,
             "downloads": 0,
             "likes": 0,
-            "lastModified": "2025-01-01T00:00:00.000Z",
-            "createdAt": "2025-01-01T00:00:00.000Z",
-            "tags": [*library, "text-generation", f"license:{self.licence}"],
+            "lastModified": date,
+            "createdAt": date,
+            "tags": [*tags, "text-generation", f"license:{self.licence}"],
             "pipeline_tag": "text-generation",
             "library_name": "transformers",
             "siblings": [_sibling(file, blobs=blobs) for file in self.files.values()],
@@ -119,12 +103,9 @@ class Repository:
         inside = [path for path in self.files if path.startswith(prefix)]
         names = {path.removeprefix(prefix) for path in inside}
         folders = sorted({name.split("/")[0] for name in names if "/" in name})
-        return [
-            *(
-                {"type": "directory", "oid": "0" * 40, "size": 0, "path": prefix + f}
-                for f in folders
-            ),
-            *(_entry(self.files[prefix + name]) for name in sorted(names) if "/" not in name),
+        entry = {"type": "directory", "oid": "0" * 40, "size": 0}
+        return [entry | {"path": prefix + folder} for folder in folders] + [
+            _entry(self.files[prefix + name]) for name in sorted(names) if "/" not in name
         ]
 
     @cached_property
@@ -152,24 +133,19 @@ def _sibling(file: File, *, blobs: bool) -> dict[str, object]:
     if blobs:
         told |= {"size": len(file.data), "blobId": file.etag[:40]}
         if file.is_large:
-            told["lfs"] = {
-                "sha256": file.sha256,
-                "size": len(file.data),
-                "pointerSize": _POINTER_SIZE,
-            }
+            told["lfs"] = {"sha256": file.sha256, **_pointer(file)}
     return told
 
 
 def _entry(file: File) -> dict[str, object]:
-    told: dict[str, object] = {
-        "type": "file",
-        "oid": file.etag[:40],
-        "size": len(file.data),
-        "path": file.path,
-    }
+    told: dict[str, object] = {"type": "file", "oid": file.etag[:40], "size": len(file.data)}
     if file.is_large:
-        told["lfs"] = {"oid": file.sha256, "size": len(file.data), "pointerSize": _POINTER_SIZE}
-    return told
+        told["lfs"] = {"oid": file.sha256, **_pointer(file)}
+    return told | {"path": file.path}
+
+
+def _pointer(file: File) -> dict[str, int]:
+    return {"size": len(file.data), "pointerSize": _POINTER_SIZE}
 
 
 # --- the repositories that are always there -----------------------------------------------------
@@ -199,21 +175,15 @@ def build_repositories(model: Path | None) -> tuple[Repository, ...]:
     )
 
 
-def _repository(
-    model_id: str,
-    contents: Mapping[str, bytes],
-    *,
-    gated: bool = False,
-    private: bool = False,
-    licence: str = "apache-2.0",
-) -> Repository:
+def _repository(model_id: str, contents: Mapping[str, bytes], **facts: Any) -> Repository:
+    licence = facts.get("licence", Repository.licence)
     card = (
         f"---\nlicense: {licence}\npipeline_tag: text-generation\n---\n\n# {model_id}\n\n"
         "A stand-in on the practice Hub. It has the name of the real model, not its architecture"
         " and not its weights.\n"
     )
     texts = {"README.md": card.encode(), "LICENSE": b"A practice licence: learn and try.\n"}
-    return Repository(model_id, {**contents, **texts}, gated, private, licence)
+    return Repository(model_id, {**contents, **texts}, **facts)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:

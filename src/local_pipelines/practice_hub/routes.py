@@ -38,6 +38,10 @@ class Call:
     body: bytes = b""
 
 
+class _Refused(Exception):  # noqa: N818 - an answer, not an error
+    """A refusal, and the headers that go with it."""
+
+
 @dataclass
 class Hub:
     """The Hub's own port: metadata, small files, accounts and pages.
@@ -67,26 +71,23 @@ class Hub:
                 moved = ALIASES.get(parts.get("id", ""))
                 if moved:
                     return _redirect(call.path.replace(parts["id"], moved, 1))
-                return route(call, parts)
+                try:
+                    return route(call, parts)
+                except _Refused as refused:
+                    return _refusal(*refused.args)
         return _not_found()
 
     def _routes(self) -> list[tuple[str, str, Callable[[Call, dict[str, str]], Reply]]]:
+        pending = {"error": "authorization_pending"}
+        file = r"(?P<revision>[^/]+)/(?P<path>.+)"
         return [
-            (r"/(?:models)?", "GET", self._front),
-            (r"/settings/tokens", "GET", self._tokens),
+            (r"/(?:models)?", "GET", lambda *_: _html(pages.front(self.repositories.values()))),
+            (r"/settings/tokens", "GET", lambda *_: _html(pages.tokens(self.accounts.values()))),
             (r"/api/whoami-v2", "GET", self._whoami),
             (r"/oauth/device", "POST", self._device_code),
-            (r"/oauth/token", "POST", self._device_token),
-            (
-                r"/api/resolve-cache/models/(?P<id>[^/]+/[^/]+)/(?P<revision>[^/]+)/(?P<path>.+)",
-                "GET",
-                self._small_file,
-            ),
-            (
-                r"/(?P<id>[^/]+(?:/[^/]+)?)/resolve/(?P<revision>[^/]+)/(?P<path>.+)",
-                "GET",
-                self._resolve,
-            ),
+            (r"/oauth/token", "POST", lambda *_: _json(pending, status=HTTPStatus.BAD_REQUEST)),
+            (rf"/api/resolve-cache/models/{_NAME}/{file}", "GET", self._small_file),
+            (rf"/(?P<id>[^/]+(?:/[^/]+)?)/resolve/{file}", "GET", self._resolve),
             (rf"{_MODEL}/auth-check", "GET", self._auth_check),
             (rf"{_MODEL}/tree/(?P<revision>[^/]+)(?:/(?P<folder>.+))?", "GET", self._tree),
             (rf"{_MODEL}(?:/revision/(?P<revision>[^/]+))?", "GET", self._info),
@@ -98,10 +99,7 @@ class Hub:
 
     def _resolve(self, call: Call, parts: dict[str, str]) -> Reply:
         """A file's address: a large one lies on the file host, a small one here."""
-        found = self._file(call, parts)
-        if isinstance(found, Reply):
-            return found
-        repository, file = found
+        repository, file = self._file(call, parts)
         if not file.is_large:
             where = f"/api/resolve-cache/models/{repository.id}/{repository.commit}/"
             return _redirect(where + quote(file.path), _commit(repository))
@@ -114,53 +112,42 @@ class Hub:
         return Reply(HTTPStatus.FOUND, headers)
 
     def _small_file(self, call: Call, parts: dict[str, str]) -> Reply:
-        found = self._file(call, parts)
-        if isinstance(found, Reply):
-            return found
-        repository, file = found
+        repository, file = self._file(call, parts)
         return _part(call, file, _commit(repository))
 
-    def _file(self, call: Call, parts: dict[str, str]) -> tuple[Repository, File] | Reply:
-        found = self._repository(call, parts, parts["path"])
-        if isinstance(found, Reply):
-            return found
-        file = found.files.get(parts["path"])
+    def _file(self, call: Call, parts: dict[str, str]) -> tuple[Repository, File]:
+        repository = self._repository(call, parts, parts["path"])
+        file = repository.files.get(parts["path"])
         if file is None:
-            return _refusal(_missing("Entry not found", "EntryNotFound"), _commit(found))
-        return found, file
+            raise _Refused(_missing("Entry not found", "EntryNotFound"), _commit(repository))
+        return repository, file
 
-    def _repository(
-        self, call: Call, parts: dict[str, str], path: str | None
-    ) -> Repository | Reply:
+    def _repository(self, call: Call, parts: dict[str, str], path: str | None) -> Repository:
         repository = self.repositories.get(parts["id"])
         refusal = refuse(repository, call.account, path)
         if refusal or repository is None:
-            return _refusal(refusal or _missing("Repository not found", "RepoNotFound"))
+            raise _Refused(refusal or _missing("Repository not found", "RepoNotFound"))
         revision = parts.get("revision") or "main"
-        if not repository.has_revision(revision):
-            return _refusal(_missing(f"Invalid rev id: {revision}", "RevisionNotFound"))
+        if revision not in {"main", repository.commit}:
+            raise _Refused(_missing(f"Invalid rev id: {revision}", "RevisionNotFound"))
         return repository
 
     # --- metadata ---
 
     def _info(self, call: Call, parts: dict[str, str]) -> Reply:
         found = self._repository(call, parts, None)
-        if isinstance(found, Reply):
-            return found
         return _json(found.info(blobs="blobs" in call.query), _commit(found))
 
     def _tree(self, call: Call, parts: dict[str, str]) -> Reply:
         found = self._repository(call, parts, None)
-        if isinstance(found, Reply):
-            return found
         entries = found.tree(parts["folder"].strip("/"))
         if not entries:
-            return _refusal(_missing("Entry not found", "EntryNotFound"), _commit(found))
+            raise _Refused(_missing("Entry not found", "EntryNotFound"), _commit(found))
         return _json(entries, _commit(found))
 
     def _auth_check(self, call: Call, parts: dict[str, str]) -> Reply:
-        found = self._repository(call, parts, "config.json")
-        return found if isinstance(found, Reply) else _json({})
+        self._repository(call, parts, "config.json")
+        return _json({})
 
     # --- accounts ---
 
@@ -174,25 +161,11 @@ class Hub:
         )
 
     def _device_code(self, call: Call, parts: dict[str, str]) -> Reply:
-        code = {
-            "device_code": secrets.token_hex(8),
-            "user_code": "PRACTICE",
-            "verification_uri": "/settings/tokens",
-            "expires_in": 900,
-            "interval": 5,
-        }
-        return _json(code)
-
-    def _device_token(self, call: Call, parts: dict[str, str]) -> Reply:
-        return _json({"error": "authorization_pending"}, status=HTTPStatus.BAD_REQUEST)
+        code = {"device_code": secrets.token_hex(8), "user_code": "PRACTICE"}
+        where = {"verification_uri": "/settings/tokens", "expires_in": 900, "interval": 5}
+        return _json(code | where)
 
     # --- pages ---
-
-    def _front(self, call: Call, parts: dict[str, str]) -> Reply:
-        return _html(pages.front(self.repositories.values()))
-
-    def _tokens(self, call: Call, parts: dict[str, str]) -> Reply:
-        return _html(pages.tokens(self.accounts.values()))
 
     def _page(self, call: Call, parts: dict[str, str]) -> Reply:
         repository = self.repositories.get(parts["id"])

@@ -30,26 +30,15 @@ _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNOREC
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was answered, for the log. The token itself is never kept.
+    """A request that was answered, for the log. The token itself is never kept."""
 
-    Args:
-        port: "hub" or "files".
-        method: GET, HEAD or POST.
-        path: Decoded, without the query.
-        status: The answer's status; 0 if none was sent.
-        authorized: It came with an Authorization header.
-        account: Whose token that was; None if nobody's.
-        span: The Range header.
-        fault: The fault that was put on the answer.
-    """
-
-    port: str
+    port: str  # "hub" or "files"
     method: str
-    path: str
-    status: int
-    authorized: bool
-    account: str | None
-    span: str | None
+    path: str  # decoded, without the query
+    status: int  # 0 if no answer was sent
+    authorized: bool  # it came with an Authorization header
+    account: str | None  # whose token that was; None if nobody's
+    span: str | None  # the Range header
     fault: str | int | None
 
 
@@ -178,27 +167,20 @@ class _Handler(BaseHTTPRequestHandler):
             parts = urlsplit(self.path)
         except ValueError:
             return HTTPStatus.BAD_REQUEST
-        if (
-            self.headers.defects
-            or len(hosts) != 1
-            or len(lengths) != 1
-            or not re.fullmatch("[0-9]{1,18}", min(lengths))
-        ):
+        one_each = len(hosts) == len(lengths) == 1
+        if self.headers.defects or not one_each or not re.fullmatch("[0-9]{1,18}", min(lengths)):
             return HTTPStatus.BAD_REQUEST
         if _CONTROL.search(unquote(self.path)):
             return HTTPStatus.BAD_REQUEST  # no name holds it; in a header it would begin another
         if not all(_HOST.fullmatch(host) for host in [*hosts, parts.netloc or hosts[0]]):
             return HTTPStatus.MISDIRECTED_REQUEST
-        if self.command == "POST" and origin not in {None, f"{self._scheme}://{hosts[0]}"}:
+        scheme = self.server.port.url.partition(":")[0]
+        if self.command == "POST" and origin not in {None, f"{scheme}://{hosts[0]}"}:
             return HTTPStatus.FORBIDDEN  # another site's page that presses our buttons
         if "Transfer-Encoding" in self.headers:
             return HTTPStatus.LENGTH_REQUIRED
         too_long = int(min(lengths)) > _LONGEST_BODY
         return HTTPStatus.REQUEST_ENTITY_TOO_LARGE if too_long else None
-
-    @property
-    def _scheme(self) -> str:
-        return self.server.port.url.partition(":")[0]
 
     def _read_call(self, port: Port) -> Call:
         parts = urlsplit(self.path)
@@ -216,9 +198,8 @@ class _Handler(BaseHTTPRequestHandler):
         )
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        if self._call is None:
+        if (call := self._call) is None:
             return
-        call = self._call
         self.server.port.log.append(
             Request(
                 port=self.server.port.name,

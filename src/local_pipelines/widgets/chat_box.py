@@ -11,7 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from local_pipelines.errors import ParameterError
-from local_pipelines.widgets import style as style_module
+from local_pipelines.widgets import style
 from local_pipelines.widgets.conversation import Conversation, Turn
 from local_pipelines.wording.columns import columns, pad
 from local_pipelines.wording.messages import tr
@@ -20,10 +20,7 @@ from local_pipelines.workbench import front_end
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = [
-    "ChatBox",
-    "chat_box",
-]
+__all__ = ["ChatBox", "chat_box"]
 
 
 def _who(kind: str) -> str:
@@ -66,12 +63,6 @@ class ChatBox:
     def ask(self, question: str) -> str:
         """Ask from a cell, wait, and get the answer; the box shows it too.
 
-        Args:
-            question: A text.
-
-        Returns:
-            The answer.
-
         Raises:
             ParameterError: There is no question, or the last one is being answered.
             Exception: What the chain raises.
@@ -83,9 +74,6 @@ class ChatBox:
 
     def send(self, question: str) -> None:
         """Ask without waiting, as the button does; errors are shown in the box.
-
-        Args:
-            question: A text.
 
         Raises:
             ParameterError: There is no question, or the last one is being answered.
@@ -120,8 +108,6 @@ class ChatBox:
             self._view.show(turn)
         if turn.state != "running":
             self._record.update(self._table(), repr(self))
-
-    # --- showing itself -------------------------------------------------------------------------
 
     def _said(self) -> list[tuple[str, str]]:
         you, model = _who("you"), _who("model")
@@ -159,7 +145,7 @@ class ChatBox:
                 self, self._conversation, self._greeting, self.example, self._record.hiding
             )
         self._record.show(self._table(), repr(self))
-        return style_module.show(self._view.widget, repr(self))
+        return style.show(self._view.widget, repr(self))
 
 
 def _remark(turn: Turn) -> str:
@@ -213,41 +199,37 @@ class _View:
         )
         self._turns = ipywidgets.VBox()
         self._turns.add_class("lp-turns")
-        self._log = ipywidgets.Box([self._turns], tabbable=True)
-        self._log.add_class("lp-log")
+        log = ipywidgets.Box([self._turns], tabbable=True)
+        log.add_class("lp-log")
         self._status = ipywidgets.HTML()
         self._status.add_class("lp-status")
         self._buttons = {
             "Send": _button(
                 tr("Send"), tr("Send the question (Enter)"), self._entry.send, "primary"
             ),
-            "Stop": _button(tr("Stop"), tr("Stop the answer"), self._stop),
-            "Clear": _button(tr("Clear"), tr("Forget the conversation"), self._clear),
+            "Stop": _button(tr("Stop"), tr("Stop the answer"), self._then_focus(box.stop)),
+            "Clear": _button(
+                tr("Clear"), tr("Forget the conversation"), self._then_focus(box.clear)
+            ),
         }
         row = ipywidgets.HBox([self._entry.widget, *self._buttons.values()])
         row.add_class("lp-row")
-        self.widget = style_module.styled("lp-chat", _CSS + rule, [self._log, self._status, row])
+        self.widget = style.styled("lp-chat", [log, self._status, row], rule)
         self._pages: dict[Turn, Any] = {}
         self.rebuild()
 
-    # --- what a person does ---------------------------------------------------------------------
-
     def _send(self, question: str) -> None:
         with self._lock:
-            if not question.strip() or self._box.running:
-                return
-            self._entry.empty()
-            self._box.send(question)
+            if question.strip() and not self._box.running:
+                self._entry.widget.value = ""
+                self._box.send(question)
 
-    def _stop(self) -> None:
-        self._box.stop()
-        self._entry.focus()
+    def _then_focus(self, act: Callable[[], None]) -> Callable[[], None]:
+        def both() -> None:
+            act()
+            self._entry.widget.focus()
 
-    def _clear(self) -> None:
-        self._box.clear()
-        self._entry.focus()
-
-    # --- what they see --------------------------------------------------------------------------
+        return both
 
     def rebuild(self) -> None:
         """Show the whole conversation anew."""
@@ -289,7 +271,7 @@ class _View:
             self._buttons["Stop"].button_style = "warning" if stoppable else ""
             self._buttons["Clear"].disabled = not turns
             if turn is not None and not was_running:
-                self._entry.focus()  # a button that is switched off loses the focus
+                self._entry.widget.focus()  # a button that is switched off loses the focus
 
 
 class _Entry:
@@ -321,18 +303,16 @@ class _Entry:
         with self._lock:
             self._entered = time.monotonic()
             if self.widget.value:  # perhaps the text has not changed, and no new one will come
-                timer = threading.Timer(self._PATIENCE, self._on_patience_over)
+                timer = threading.Timer(self._PATIENCE, self._send_if_entered, [float("inf")])
                 timer.daemon = True
                 timer.start()
 
     def _on_text(self, _: Any) -> None:
-        with self._lock:
-            if time.monotonic() - self._entered < self._MEMORY:
-                self.send()
+        self._send_if_entered(self._MEMORY)
 
-    def _on_patience_over(self) -> None:
+    def _send_if_entered(self, seconds: float) -> None:
         with self._lock:
-            if self._entered > float("-inf"):
+            if time.monotonic() - self._entered < seconds:
                 self.send()
 
     def send(self) -> None:
@@ -341,17 +321,11 @@ class _Entry:
             self._entered = float("-inf")
             self._send_text(self.widget.value)
 
-    def empty(self) -> None:
-        self.widget.value = ""
 
-    def focus(self) -> None:
-        self.widget.focus()
-
-
-def _button(text: str, tooltip: str, act: Callable[[], None], style: str = "") -> Any:
+def _button(text: str, tooltip: str, act: Callable[[], None], look: str = "") -> Any:
     import ipywidgets
 
-    button = ipywidgets.Button(description=text, tooltip=tooltip, button_style=style)
+    button = ipywidgets.Button(description=text, tooltip=tooltip, button_style=look)
     button.on_click(lambda _: act())
     return button
 
@@ -388,54 +362,12 @@ def _status(turn: Turn | None) -> str:
     return f'<span role="alert" class="lp-unseen">{escape(text)}</span>'
 
 
-# The log is turned upside down, and its only child is not: a browser then keeps it at its end while
-# it grows, as long as nobody has scrolled up.
-_CSS = """
-& { max-width: 56em; }
-& .lp-log {
-  display: flex; flex-direction: column-reverse; overflow-y: auto;
-  min-height: 9em; max-height: 26em; padding: 10px;
-  border: 1px solid var(--lp-line); border-radius: 6px; background: var(--lp-page);
-}
-& .lp-log:focus-visible { outline: 2px solid var(--lp-accent); outline-offset: 1px; }
-& .lp-turns { flex: 0 0 auto; margin-bottom: auto; overflow: visible; }
-& .lp-turns > .widget-html { flex: 0 0 auto; width: auto; height: auto; margin: 0; }
-& .lp-turns .widget-html-content { line-height: 1.45; font-size: var(--jp-ui-font-size2, 14px); }
-& .lp-bubble {
-  box-sizing: border-box; width: fit-content; max-width: 88%; margin: 0 0 10px;
-  padding: 6px 12px 8px; border: 1px solid var(--lp-line); border-radius: 10px;
-  color: var(--lp-text);
-}
-& .lp-you { margin-inline-start: auto; background: var(--lp-raised); }
-& .lp-who { font-size: .78em; }
-& .lp-text { white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }
-& .lp-remark { color: var(--lp-faint); font-size: .9em; overflow-wrap: anywhere; }
-& .lp-failed { color: var(--lp-error); }
-& .lp-status { height: 1.6em; margin: 2px 4px; }
-& .lp-status .widget-html-content { line-height: 1.6; color: var(--lp-faint); }
-& .lp-row { width: 100%; align-items: center; overflow: visible; flex-wrap: wrap; }
-& .lp-entry { flex: 1 1 16em; width: auto; }
-& .lp-entry .widget-label {
-  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
-}
-& .lp-entry input::placeholder { color: var(--lp-faint); opacity: 1; }
-& .lp-row button { flex: 0 0 auto; min-width: 5em; width: auto; }
-@keyframes lp-busy { 50% { opacity: .35; } }
-@media (prefers-reduced-motion: no-preference) {
-  & .lp-busy { animation: lp-busy 1.4s ease-in-out infinite; }
-}
-"""
-
-
 def default_questions(*, remembers: bool) -> Sequence[str]:
     """Two questions that the embedded model can answer; the second leans on the first."""
     # Translators: as the embedded model has learnt to be asked, with plain blanks.
     second = tr("And of Japan?") if remembers else tr("What is the capital of Japan?")
     # Translators: as the embedded model has learnt to be asked, with plain blanks.
     return (tr("What is the capital of France?"), second)
-
-
-# --- the chat box -----------------------------------------------------------------------------
 
 
 def chat_box(

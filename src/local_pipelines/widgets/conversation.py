@@ -13,7 +13,6 @@ from local_pipelines.errors import LocalPipelinesError, ParameterError
 from local_pipelines.wording.messages import tr
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.messages import BaseMessage
     from langchain_core.prompts import BasePromptTemplate
     from langchain_core.runnables import Runnable
@@ -23,21 +22,13 @@ __all__ = ["Conversation", "Turn", "first_sentence"]
 
 @dataclass(eq=False)
 class Turn:
-    """A question and what became of it.
-
-    Attributes:
-        question: What was asked.
-        answer: What has been answered up to now.
-        state: "running", "done", "stopped" or "failed".
-        error: What went wrong, in a sentence or two; empty if nothing did.
-        halt: Set, it ends the answer.
-    """
+    """A question and what became of it."""
 
     question: str
-    answer: str = ""
-    state: str = "running"
-    error: str = ""
-    halt: threading.Event = field(default_factory=threading.Event)
+    answer: str = ""  # what has been answered up to now
+    state: str = "running"  # then "done", "stopped" or "failed"
+    error: str = ""  # what went wrong, in a sentence or two
+    halt: threading.Event = field(default_factory=threading.Event)  # set, it ends the answer
 
 
 class Conversation:
@@ -67,11 +58,7 @@ class Conversation:
     @property
     def running(self) -> Turn | None:
         """The turn that is being answered, if one is."""
-        with self._lock:
-            return self._running()
-
-    def _running(self) -> Turn | None:
-        return next((turn for turn in self.turns if turn.state == "running"), None)
+        return next((turn for turn in list(self.turns) if turn.state == "running"), None)
 
     def messages(self) -> list[BaseMessage]:
         """What has been said, as messages; questions without an answer are left out."""
@@ -90,7 +77,7 @@ class Conversation:
                 next_step=tr("Write a text in quotes."),
             )
         with self._lock:
-            if self._running():
+            if self.running:
                 raise ParameterError(
                     tr("The last question is still being answered."),
                     next_step=tr("Wait for it, or stop it first."),
@@ -118,14 +105,13 @@ class Conversation:
         with self._lock:
             past = [each for each in self.turns if each is not turn]
         brake = _brake(turn.halt)
-        stream = self._chain.stream(
-            self._pack(past, turn.question), config={"callbacks": [brake.handler]}
-        )
+        stream = self._chain.stream(self._pack(past, turn.question), config={"callbacks": [brake]})
         try:
             for piece in stream:
                 if not turn.halt.is_set():
-                    turn.answer += _clean(_text(piece))
-                elif not brake.holds_model():
+                    text = getattr(piece, "text", piece)  # of a message, of text, or an object
+                    turn.answer += _clean(str(text if isinstance(text, str) else piece))
+                elif not brake.has_model:
                     return
             turn.state = "done"
         except _Halted:
@@ -152,13 +138,7 @@ class _Halted(BaseException):  # an Exception would be logged, and the chain mig
     """The answer is to end; raised in the chain, where the model gives its next token."""
 
 
-@dataclass(frozen=True)
-class _Brake:
-    handler: BaseCallbackHandler
-    holds_model: Callable[[], bool]
-
-
-def _brake(halt: threading.Event) -> _Brake:
+def _brake(halt: threading.Event) -> Any:
     """Make what stops a model inside of a chain.
 
     Closing the stream of `model | parser` does not: LangChain's parsers then read on to the end of
@@ -175,8 +155,7 @@ def _brake(halt: threading.Event) -> _Brake:
             if halt.is_set():
                 raise _Halted
 
-    handler = Handler()
-    return _Brake(handler, lambda: handler.has_model)
+    return Handler()
 
 
 def first_sentence(error: BaseException) -> str:
@@ -185,12 +164,6 @@ def first_sentence(error: BaseException) -> str:
         return str(error)
     lines = str(error).strip().splitlines()
     return _clean(f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__)
-
-
-def _text(piece: Any) -> str:
-    """The text of whatever a chain's stream gives: pieces of text, of messages, or objects."""
-    text = getattr(piece, "text", piece)
-    return text if isinstance(text, str) else str(piece)
 
 
 def _clean(text: str) -> str:
@@ -274,9 +247,9 @@ def _messages(turns: Sequence[Turn]) -> list[BaseMessage]:
     from langchain_core.messages import AIMessage, HumanMessage
 
     # Models want questions and answers in turn: one that has no answer is not passed on.
-    said = [turn for turn in turns if turn.answer and turn.state in {"done", "stopped"}]
     return [
         message
-        for turn in said
+        for turn in turns
+        if turn.answer and turn.state in {"done", "stopped"}
         for message in (HumanMessage(turn.question), AIMessage(turn.answer))
     ]

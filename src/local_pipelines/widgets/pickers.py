@@ -19,31 +19,19 @@ from local_pipelines.workbench.credentials import find_token
 from local_pipelines.workbench.devices import available_devices, select_device
 from local_pipelines.workbench.settings import hub_is_offline
 
-__all__ = [
-    "Picker",
-    "device_picker",
-    "model_picker",
-]
-
+__all__ = ["Picker", "device_picker", "model_picker"]
 
 Value = TypeVar("Value", bound=str | int)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice(Generic[Value]):
-    """Something to choose.
+    """Something to choose."""
 
-    Args:
-        value: What a parameter would be set to.
-        name: What it is called in the list.
-        facts: What one wants to know before choosing it.
-        obstacle: Why it cannot be chosen here; empty if it can.
-    """
-
-    value: Value
+    value: Value  # what a parameter would be set to
     name: str
-    facts: str
-    obstacle: str = ""
+    facts: str  # what one wants to know before choosing it
+    obstacle: str = ""  # why it cannot be chosen here
 
     def __str__(self) -> str:
         facts = " · ".join(part for part in (self.facts, self.obstacle) if part)
@@ -86,8 +74,13 @@ class Picker(Generic[Value]):
         # 0 == False and 1 == True: a slip, not a device
         if isinstance(value, bool) or value not in [each.value for each in self._open]:
             closed = next((each for each in self._closed if each.value == value), None)
+            refusal = (
+                tr("{value!r} is no device to choose here.")
+                if self._kind == "device"
+                else tr("{value!r} is no model to choose here.")
+            )
             raise ParameterError(
-                self._refusal().format(value=value),
+                refusal.format(value=value),
                 sentence(capitalised(closed.obstacle)) if closed else "",
                 tr("Choose one of {names}.").format(
                     names=", ".join(repr(each.value) for each in self._open)
@@ -99,11 +92,6 @@ class Picker(Generic[Value]):
 
     def __repr__(self) -> str:
         return tr("{label}: {text}").format(label=tr(self._kind), text=self._describe(self._value))
-
-    def _refusal(self) -> str:
-        if self._kind == "device":
-            return tr("{value!r} is no device to choose here.")
-        return tr("{value!r} is no model to choose here.")
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         if not front_end.widgets_work():
@@ -131,7 +119,7 @@ class Picker(Generic[Value]):
         closed = ipywidgets.HTML("".join(self._closed_rows()))
         closed.add_class("lp-closed")
         parts = [self._radio, *([closed] if self._closed else []), chosen]
-        return style.styled("lp-picker", _CSS, parts)
+        return style.styled("lp-picker", parts)
 
     def _closed_rows(self) -> Iterator[str]:
         label = escape(tr("Not to be had here"))
@@ -145,43 +133,11 @@ class Picker(Generic[Value]):
         yield "</div>"
 
     def _chosen(self) -> str:
+        value = f'"{self._value}"' if isinstance(self._value, str) else str(self._value)
         return (
-            f"<code>{self._parameter} = {escape(_literal(self._value), quote=False)}</code> "
+            f"<code>{self._parameter} = {escape(value, quote=False)}</code> "
             f"<span>{escape(self._describe(self._value))}</span>"
         )
-
-
-def _literal(value: str | int) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-_CSS = """
-& { max-width: 56em; padding: 2px 0 6px; }
-& .widget-radio { width: auto; height: auto; margin: 0; }
-& .widget-radio > .widget-label { width: auto; font-weight: 600; }
-& .widget-radio-box { margin: 0 !important; max-width: none; }
-& .widget-radio-box label, & .lp-closed label {
-  display: flex; align-items: flex-start; gap: 8px; height: auto; margin: 0; padding: 3px 0;
-  line-height: 18px; white-space: normal; overflow-wrap: anywhere;
-  font-size: var(--jp-widgets-font-size, 13px);
-}
-& .widget-radio-box label {
-  flex-direction: row-reverse; justify-content: flex-end; cursor: pointer;
-}
-& .widget-radio-box input, & .lp-closed input {
-  flex: 0 0 auto; float: none; width: 13px; height: 13px; margin: 3px 0 0 1px;
-}
-& .lp-closed { height: auto; margin: 0; }
-& .lp-closed label { color: var(--lp-faint); cursor: not-allowed; }
-& .lp-why { font-style: italic; }
-& .lp-chosen {
-  height: auto; margin: 6px 0 0; padding-top: 7px; border-top: 1px solid var(--lp-line);
-}
-& .lp-chosen .widget-html-content { line-height: 1.5; color: var(--lp-faint); }
-& .lp-chosen code {
-  padding: 2px 6px; border-radius: 3px; background: var(--lp-raised); color: var(--lp-text);
-}
-"""
 
 
 # --- devices ----------------------------------------------------------------------------------
@@ -201,26 +157,15 @@ def device_picker(value: str | int = "auto") -> Picker[str | int]:
         DeviceError: The machine has no such device.
     """
     best, wanted = select_device(), select_device(value)
-    choices: list[Choice[str | int]] = [
-        Choice(
-            value="auto",
-            name="auto",
-            facts=tr("the best one here: {device}").format(device=best.name),
-        )
-    ]
+    facts = tr("the best one here: {device}").format(device=best.name)
+    choices: list[Choice[str | int]] = [Choice(value="auto", name="auto", facts=facts)]
     for device in available_devices():
-        facts = [device.hardware, device.dtype]
-        if device.memory_total:
-            facts.append(f"{device.memory_total / 1e9:.0f} GB")
+        memory = f"{device.memory_total / 1e9:.0f} GB" if device.memory_total else ""
+        facts = " · ".join(filter(None, (device.hardware, device.dtype, memory)))
+        number = _number(device.name, device.index)
         if device.name == wanted.name and str(value).strip().lower() != "auto":
-            value = _number(device.name, device.index)
-        choices.append(
-            Choice(
-                value=_number(device.name, device.index),
-                name=device.name,
-                facts=" · ".join(filter(None, facts)),
-            )
-        )
+            value = number
+        choices.append(Choice(value=number, name=device.name, facts=facts))
     choices += _absent_devices({str(choice.name).split(":")[0] for choice in choices})
     return Picker(mark("device"), "DEVICE", choices, value, _describe_device)
 
@@ -237,9 +182,7 @@ def _describe_device(value: str | int) -> str:
 
 def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
     makers = {"cuda": tr("NVIDIA or AMD GPU"), "xpu": tr("Intel GPU"), "mps": tr("Apple GPU")}
-    for family, maker in makers.items():
-        if family in present:
-            continue
+    for family in [each for each in makers if each not in present]:
         reason = ""
         try:
             select_device(family)
@@ -247,7 +190,7 @@ def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
             # The cause it gives is about CUDA, whichever was asked for.
             reason = fragment(error.cause) if family == "cuda" else ""
         reason = reason or tr("torch finds none in this machine")
-        yield Choice(value=family, name=family, facts=maker, obstacle=reason)
+        yield Choice(value=family, name=family, facts=makers[family], obstacle=reason)
 
 
 # --- models -----------------------------------------------------------------------------------
@@ -314,10 +257,9 @@ def _obstacle(fit: Any, *, gated: bool) -> str:
             return tr("does not fit on the disk: {free} are free").format(
                 free=gigabytes(fit.disk_free)
             )
+        needed, free = gigabytes(fit.memory_needed), gigabytes(fit.memory_free)
         return tr("does not fit: needs {needed}, {free} are free on {device}").format(
-            needed=gigabytes(fit.memory_needed),
-            free=gigabytes(fit.memory_free),
-            device=fit.device,
+            needed=needed, free=free, device=fit.device
         )
     if fit.cached:
         return ""

@@ -53,13 +53,9 @@ def align(rows: Iterable[Sequence[str]], indent: int = 0) -> str:
 
 
 def fold(text: str, width: int, *, head: str, indent: int) -> str:
-    """Break a text into lines that fit a width; long words are left whole.
+    """Break a paragraph into lines of a width, moved in by `indent` columns; long words stay whole.
 
-    Args:
-        text: One paragraph.
-        width: Columns of a line.
-        head: What stands before it in the first line.
-        indent: Columns that it is moved in, in each line.
+    `head` stands before it in the first line.
     """
     if text.isascii() or len(text) == columns(text):
         return textwrap.fill(
@@ -83,10 +79,7 @@ def html_table(
 ) -> str:
     """Write rows of cells as a table for a notebook; what stands in the cells is escaped.
 
-    Args:
-        rows: The cells of each row.
-        head: The heads of the columns, if they have any.
-        row_heads: Whether the first cell of each row is its head.
+    The first cell of each row is its head where `row_heads` says so.
     """
     top = _html_row(head, ['th scope="col"'] * len(head)) if head else ""
     top = f"<thead>{top}</thead>" if top else ""

@@ -7,15 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "capitalised",
-    "fragment",
-    "gigabytes",
-    "listed",
-    "nearest",
-    "paragraph",
-    "sentence",
-]
+__all__ = ["capitalised", "fragment", "gigabytes", "listed", "nearest", "paragraph", "sentence"]
 
 
 def listed(words: Sequence[str]) -> str:

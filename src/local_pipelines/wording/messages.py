@@ -20,15 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gettext import NullTranslations
 
-__all__ = [
-    "CHOICE",
-    "available_languages",
-    "find_language",
-    "language",
-    "mark",
-    "ntr",
-    "tr",
-]
+__all__ = ["CHOICE", "available_languages", "find_language", "language", "mark", "ntr", "tr"]
 
 CHOICE = "LOCAL_PIPELINES_LANGUAGE"
 """The variable that `setup_environment(language=…)` sets, so that child processes have it too."""
@@ -45,27 +37,18 @@ _lock = threading.Lock()
 
 
 def tr(message: str) -> str:
-    """Give a message in the language that is chosen now.
+    """Give a message in the language that is chosen now, or in English where it has no translation.
 
     Args:
         message: The English text, a literal; what varies stands in braces and is filled in
             afterwards, by `.format(…)`.
-
-    Returns:
-        Its translation, or the English text where there is none.
     """
     chosen = language()
     return message if chosen == "en" or not message else _catalogue(chosen).gettext(message)
 
 
 def ntr(one: str, many: str, number: int) -> str:
-    """Give the form of a message that goes with a number.
-
-    Args:
-        one: The English text for 1.
-        many: The English text for other numbers.
-        number: Of how many things it speaks.
-    """
+    """Give the form of a message that goes with a number: the first for 1, else the second."""
     chosen = language()
     if chosen == "en":
         return one if number == 1 else many
@@ -78,11 +61,7 @@ def mark(message: str) -> str:
 
 
 def language() -> str:
-    """The language of the messages, as the environment stands now.
-
-    Returns:
-        `"en"`, or the name of a catalogue.
-    """
+    """The language of the messages, as the environment stands now: "en", or a catalogue's name."""
     return _language(tuple(os.environ.get(name, "") for name in _VARIABLES))
 
 
@@ -96,14 +75,10 @@ def _language(values: tuple[str, ...]) -> str:
 
 
 def find_language(tag: str) -> str | None:
-    """Look up the catalogue for a language.
+    """Look up the catalogue for a language, written as people and systems do; None without one.
 
-    Args:
-        tag: A language as people and systems write it: `"fr"`, `"fr-CA"`, `"zh_Hans"`,
-            `"es_ES.UTF-8"`.
-
-    Returns:
-        `"en"`, the name of a catalogue, or `None` where there is none.
+    >>> find_language("fr-CA"), find_language("zh_Hans"), find_language("es_ES.UTF-8")
+    ('fr', 'zh_CN', 'es')
     """
     name = tag.partition(".")[0].partition("@")[0].strip().replace("-", "_").lower()
     if name.partition("_")[0] in _ENGLISH:

@@ -14,17 +14,8 @@ def shown_address(url: str) -> str:
     Nothing before the last `@` is trusted: a password with a slash in it, which no client would
     understand, must not be shown either.
 
-    Args:
-        url: The address, whole or without its scheme.
-
-    Returns:
-        The address as it may stand in a message, a report or a saved notebook.
-
-    Examples:
-        >>> shown_address("https://ann:secret@mirror.example:8443/hub")
-        'https://mirror.example:8443/hub'
-        >>> shown_address("https://huggingface.co")
-        'https://huggingface.co'
+    >>> shown_address("https://ann:secret@mirror.example:8443/hub")
+    'https://mirror.example:8443/hub'
     """
     scheme, divider, rest = url.partition("://")
     if not divider:
@@ -42,14 +33,7 @@ def shown_host(url: str) -> str:
 
 
 def without_home(text: str) -> str:
-    """Write `~` for the home folder, so that a stored output does not tell whose machine it was.
-
-    Args:
-        text: A path, or a text with paths inside.
-
-    Returns:
-        The text with `~` in place of the home folder.
-    """
+    """Write `~` for the home folder: a stored output does not tell whose machine it was."""
     home = str(Path.home())
     if home == Path(home).anchor:
         return text

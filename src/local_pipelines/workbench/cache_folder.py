@@ -20,14 +20,8 @@ from local_pipelines.workbench.settings import expanded_path, hub_is_offline, se
 __all__ = ["cache_home", "frozen_variables", "hf_home", "make_paths_absolute", "place_cache"]
 
 _PATHS = ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH")
-# What huggingface_hub.constants calls them, and the variables that they come from.
-_FROZEN = {
-    "HF_HOME": "HF_HOME",
-    "HF_HUB_CACHE": "HF_HUB_CACHE",
-    "HF_TOKEN_PATH": "HF_TOKEN_PATH",
-    "ENDPOINT": "HF_ENDPOINT",
-    "HF_HUB_OFFLINE": "HF_HUB_OFFLINE",
-}
+# What huggingface_hub.constants takes over: one without its prefix, HF_ENDPOINT.
+_FROZEN = (*_PATHS, "HF_ENDPOINT", "HF_HUB_OFFLINE")
 
 
 def cache_home() -> Path:
@@ -54,15 +48,9 @@ def make_paths_absolute(env_file: Path | None, from_file: set[str]) -> None:
 
 
 def place_cache(notes: list[str]) -> Path:
-    """Create the folder for models, and say in a note if none can be kept there.
+    """Create the folder for models and give it back; a note says if none can be kept there.
 
     That is no error: the model that comes with the course needs no folder.
-
-    Args:
-        notes: Where the note is added.
-
-    Returns:
-        The folder.
     """
     home = cache_home()
     for folder, name in ((home, "HF_HOME"), (os.environ.get("HF_HUB_CACHE"), "HF_HUB_CACHE")):
@@ -108,11 +96,7 @@ def _cannot_write(folder: Path) -> str:
 
 
 def frozen_variables() -> list[str]:
-    """Say which variables the Hub's client no longer sees, because it was imported before.
-
-    Returns:
-        A note for each.
-    """
+    """A note for each variable that the Hub's client no longer sees, as it was imported before."""
     client = sys.modules.get("huggingface_hub.constants")
     spec = importlib.util.find_spec("huggingface_hub.constants") if client else None
     if spec is None or spec.loader is None:
@@ -120,13 +104,9 @@ def frozen_variables() -> list[str]:
     # The client's own code, run once more on a copy, says what it would make of the environment.
     fresh = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(fresh)
-    late = [
-        variable
-        for name, variable in _FROZEN.items()
-        if _comparable(getattr(client, name, None)) != _comparable(getattr(fresh, name, None))
-    ]
+    late = [name for name in _FROZEN if _constant(client, name) != _constant(fresh, name)]
     if "HF_HOME" in late:  # the others that hang on it say nothing new
-        late = [name for name in late if name in {"HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE"}]
+        late = [name for name in late if name not in _PATHS[1:]]
     return [
         tr(
             "{name} was changed after huggingface_hub had been imported, so it does not count yet:"
@@ -136,7 +116,8 @@ def frozen_variables() -> list[str]:
     ]
 
 
-def _comparable(value: object) -> object:
+def _constant(client: object, variable: str) -> object:
+    value = getattr(client, variable.replace("HF_ENDPOINT", "ENDPOINT"), None)
     if isinstance(value, str) and "://" not in value:
         return os.path.abspath(value)  # noqa: PTH100 - resolve() would follow links
     return value

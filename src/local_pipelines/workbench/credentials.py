@@ -9,7 +9,6 @@ import os
 import string
 import sys
 import tempfile
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import mark, tr
 from local_pipelines.workbench.cache_folder import cache_home
 from local_pipelines.workbench.front_end import running_kernel
+from local_pipelines.workbench.patience import within
 from local_pipelines.workbench.settings import (
     expanded_path,
     find_env_file,
@@ -46,14 +46,9 @@ _WRAPPING = string.whitespace + "\ufeff\u200b\u00a0\"'`“”‘’"
 
 @dataclass(frozen=True)
 class Token:
-    """A token that was found; printing, logging or pickling it does not give it away.
+    """A token that was found; printing, logging or pickling it does not give it away."""
 
-    Args:
-        source: Where it was found: the variable's name, `token file`, `Colab secret` or `prompt`.
-        reveal: Returns the secret itself.
-    """
-
-    source: str
+    source: str  # the variable's name, `token file`, `Colab secret` or `prompt`
     # A function, not a string: `vars()`, `asdict()` and a debugger's variable list show no secret.
     reveal: Callable[[], str] = field(repr=False, compare=False)
 
@@ -63,17 +58,11 @@ class Token:
 
 @dataclass(frozen=True)
 class Account:
-    """Who the Hub takes us for.
+    """Who the Hub takes us for."""
 
-    Args:
-        name: The account's name, or `None` when the Hub was not asked or did not answer.
-        source: Where the token was found.
-        note: Why there is no name; empty when there is one.
-    """
-
-    name: str | None
-    source: str
-    note: str = ""
+    name: str | None  # None where the Hub was not asked or did not answer
+    source: str  # where the token was found
+    note: str = ""  # why there is no name
 
     def __repr__(self) -> str:
         if self.name:
@@ -90,16 +79,12 @@ def clean_token(raw: str, source: str) -> str | None:
     A token goes into an HTTP header: a line break in it would make the client fail with an error
     that prints the token.
 
-    Args:
-        raw: The text as it was found.
-        source: Where it was found, for the error's sentence.
-
     Returns:
         The token, or `None` when nothing is left.
 
     Raises:
-        CredentialError: If white space, a control character or a character outside ASCII is
-            inside; the sentence says where, never what the token is.
+        CredentialError: A character cannot be in a token; the sentence names the `source` and
+            says where, never what the token is.
     """
     token = raw.strip(_WRAPPING)
     for position, character in enumerate(token, start=1):
@@ -277,8 +262,7 @@ def _prompt_for_token() -> Token | None:
 
 def somebody_is_there() -> bool:
     """Say whether a hidden prompt can be answered: never under papermill, nbconvert or in CI."""
-    kernel = running_kernel()
-    if kernel is not None:
+    if kernel := running_kernel():
         # Set anew for each cell, from what the front end says it can do.
         return bool(getattr(kernel, "_allow_stdin", False))
     return sys.stdin is not None and sys.stdin.isatty()
@@ -286,9 +270,8 @@ def somebody_is_there() -> bool:
 
 def _account(token: Token) -> Account:
     if hub_is_offline():
-        return Account(
-            None, token.source, tr("Offline mode is on, so the Hub was not asked whose it is.")
-        )
+        note = tr("Offline mode is on, so the Hub was not asked whose it is.")
+        return Account(None, token.source, note)
     answer = _whoami(token)
     if answer == 401:
         raise CredentialError(
@@ -308,20 +291,16 @@ def _whoami(token: Token) -> str | int | None:
 
     The client's own `whoami` waits without end for a Hub that hangs: it gets a thread of its own.
     """
-    answers: list[str | int | None] = []
 
-    def put_question() -> None:
-        try:
-            import huggingface_hub
+    def put_question() -> str:
+        import huggingface_hub
 
-            answers.append(str(huggingface_hub.whoami(token=token.reveal())["name"]))
-        except Exception as error:  # noqa: BLE001 - its text may hold the token: it ends here
-            answers.append(getattr(getattr(error, "response", None), "status_code", None))
+        return str(huggingface_hub.whoami(token=token.reveal())["name"])
 
-    thread = threading.Thread(target=put_question, daemon=True)
-    thread.start()
-    thread.join(WHOAMI_SECONDS)
-    return answers[0] if answers else None
+    try:
+        return within(WHOAMI_SECONDS, put_question)
+    except Exception as error:  # noqa: BLE001 - its text may hold the token: it ends here
+        return getattr(getattr(error, "response", None), "status_code", None)
 
 
 def _write_token_file(token: Token) -> None:

@@ -75,7 +75,7 @@ class Device:
 
     def __repr__(self) -> str:
         parts = [f"{self.name} (device={self.index})", self.dtype, self.hardware, self._memory()]
-        return f"<Device {', '.join(part for part in parts if part)}. {self.reason}>"
+        return f"<Device {', '.join(filter(None, parts))}. {self.reason}>"
 
     def _memory(self) -> str:
         if self.memory_total is None:
@@ -89,10 +89,9 @@ class Device:
 
 
 def available_devices() -> list[Device]:
-    """List what torch can use in this machine, the best first; the CPU is always last.
+    """List what torch can use here, the best first; the CPU is always last.
 
-    Returns:
-        The devices, without `memory_free` for GPUs: measuring it would occupy memory on each.
+    GPUs come without `memory_free`: measuring it would occupy memory on each.
     """
     import torch
 
@@ -131,24 +130,13 @@ def select_device(prefer: str | int = "auto") -> Device:
 
 
 def parse_device(prefer: object) -> tuple[str, int | None]:
-    """Read what was written as a device, without asking torch.
-
-    Args:
-        prefer: As in `select_device`.
-
-    Returns:
-        The kind ("auto", "cpu", "number" for any accelerator, or a family) and the index.
+    """Read what was written as a device: its kind ("number" for any accelerator) and its index.
 
     Raises:
         DeviceError: If it is no name and no number of a device.
 
-    Examples:
-        >>> parse_device("cuda:1")
-        ('cuda', 1)
-        >>> parse_device(-1)
-        ('cpu', None)
-        >>> parse_device("0")
-        ('number', 0)
+    >>> parse_device("cuda:1"), parse_device(-1), parse_device("0")
+    (('cuda', 1), ('cpu', None), ('number', 0))
     """
     # papermill and pickers hand numbers over as text too; True and False are ints in Python only.
     text = "" if isinstance(prefer, bool) else str(prefer).strip().lower()
@@ -167,9 +155,8 @@ def parse_device(prefer: object) -> tuple[str, int | None]:
 def is_openvino_device(device: object) -> bool:
     """Say whether a device has a name that only OpenVINO gives.
 
-    Examples:
-        >>> is_openvino_device("GPU.1"), is_openvino_device("cuda:0")
-        (True, False)
+    >>> is_openvino_device("GPU.1"), is_openvino_device("cuda:0")
+    (True, False)
     """
     return isinstance(device, str) and device.partition(".")[0] in {"CPU", "GPU", "NPU", "AUTO"}
 
@@ -181,26 +168,26 @@ def _no_such_device(
     maker = tr(_MAKERS.get(kind, "GPU"))
     asked = f'"{kind}"' if index is None else f'"{kind}:{index}"'
     asked = tr("device {index}").format(index=index) if kind == "number" else asked
-    if not same:
-        names = [*(f'"{d.name}"' for d in accelerators), '"auto"']
-        return DeviceError(
-            tr("This machine has no {maker} that torch can use, so {asked} does not exist.").format(
-                maker=maker, asked=asked
-            ),
-            "" if accelerators or obstacle == tr(_NO_GPU) else sentence(obstacle),
-            tr("Write DEVICE = {names}.").format(names=tr(" or ").join(names))
-            if accelerators
-            else tr('Write DEVICE = "auto": here that is the CPU.'),
-        )
-    indices = [str(d.index) for d in same]
-    fact = ntr(
-        "{asked} does not exist: this machine has {number} {maker}, numbered {indices}.",
-        "{asked} does not exist: this machine has {number} {maker}s, numbered {indices}.",
-        len(same),
-    ).format(asked=capitalised(asked), number=len(same), maker=maker, indices=listed(indices))
+    if same:
+        names = [str(d.index) for d in same]
+        cause = ""
+        fact = ntr(
+            "{asked} does not exist: this machine has {number} {maker}, numbered {indices}.",
+            "{asked} does not exist: this machine has {number} {maker}s, numbered {indices}.",
+            len(same),
+        ).format(asked=capitalised(asked), number=len(same), maker=maker, indices=listed(names))
+    else:
+        names = [f'"{d.name}"' for d in accelerators]
+        cause = "" if names or obstacle == tr(_NO_GPU) else sentence(obstacle)
+        fact = tr(
+            "This machine has no {maker} that torch can use, so {asked} does not exist."
+        ).format(maker=maker, asked=asked)
     return DeviceError(
         fact,
-        next_step=tr("Write DEVICE = {names}.").format(names=tr(" or ").join([*indices, '"auto"'])),
+        cause,
+        tr("Write DEVICE = {names}.").format(names=tr(" or ").join([*names, '"auto"']))
+        if names
+        else tr('Write DEVICE = "auto": here that is the CPU.'),
     )
 
 
@@ -229,22 +216,28 @@ def _count(family: Any) -> range:
     return range(family.device_count() if family is not None and family.is_available() else 0)
 
 
+def _gpu(name: str, index: int, dtype: str, reason: str, hardware: str, memory: int) -> Device:
+    return Device(
+        index=index,
+        name=name,
+        dtype=dtype,
+        reason=reason.format(hardware=hardware),
+        hardware=hardware,
+        memory_total=memory,
+    )
+
+
 def _cuda(torch: Any, index: int) -> Device:
     # As torch.cuda.is_bf16_supported(including_emulation=False) decides, but for this very GPU.
     native = bool(torch.version.hip) or torch.cuda.get_device_capability(index)[0] >= 8
-    hardware = torch.cuda.get_device_name(index)
-    return Device(
-        index=index,
-        name=f"cuda:{index}",
-        dtype="bfloat16" if native else "float16",
-        reason=(
-            tr("torch can use {hardware}, which computes in bfloat16.")
-            if native
-            else tr("torch can use {hardware}, which has no fast bfloat16: float16 instead.")
-        ).format(hardware=hardware),
-        hardware=hardware,
-        memory_total=torch.cuda.get_device_properties(index).total_memory,
+    reason = (
+        tr("torch can use {hardware}, which computes in bfloat16.")
+        if native
+        else tr("torch can use {hardware}, which has no fast bfloat16: float16 instead.")
     )
+    memory = torch.cuda.get_device_properties(index).total_memory
+    dtype = "bfloat16" if native else "float16"
+    return _gpu(f"cuda:{index}", index, dtype, reason, torch.cuda.get_device_name(index), memory)
 
 
 def _too_old(torch: Any, index: int) -> str:
@@ -270,17 +263,10 @@ def _too_old(torch: Any, index: int) -> str:
 
 
 def _xpu(torch: Any, index: int) -> Device:
+    reason = tr("torch can use {hardware}, an Intel GPU, which computes in bfloat16.")
+    memory = torch.xpu.get_device_properties(index).total_memory
     hardware = torch.xpu.get_device_name(index)
-    return Device(
-        index=index,
-        name=f"xpu:{index}",
-        dtype="bfloat16",
-        reason=tr("torch can use {hardware}, an Intel GPU, which computes in bfloat16.").format(
-            hardware=hardware
-        ),
-        hardware=hardware,
-        memory_total=torch.xpu.get_device_properties(index).total_memory,
-    )
+    return _gpu(f"xpu:{index}", index, "bfloat16", reason, hardware, memory)
 
 
 def _mps(torch: Any) -> Device:
@@ -290,24 +276,19 @@ def _mps(torch: Any) -> Device:
     safe = platform.machine() == "arm64" and torch.backends.mps.is_macos_or_newer(14, 0)
     maker = _MAKERS["mps"]
     hardware = getattr(torch.backends.mps, "get_name", lambda: tr(maker))()
-    return Device(
-        index=0,
-        name="mps",
-        dtype="bfloat16" if safe else "float16",
-        reason=(
-            tr(
-                "torch can use {hardware}, the GPU of this Mac; bfloat16 because float16 overflows"
-                " in some models."
-            )
-            if safe
-            else tr(
-                "torch can use {hardware}, the GPU of this Mac; float16 because bfloat16 needs an"
-                " Apple processor and macOS 14 or newer."
-            )
-        ).format(hardware=hardware),
-        hardware=hardware,
-        memory_total=torch.mps.recommended_max_memory(),
+    reason = (
+        tr(
+            "torch can use {hardware}, the GPU of this Mac; bfloat16 because float16 overflows"
+            " in some models."
+        )
+        if safe
+        else tr(
+            "torch can use {hardware}, the GPU of this Mac; float16 because bfloat16 needs an"
+            " Apple processor and macOS 14 or newer."
+        )
     )
+    memory = torch.mps.recommended_max_memory()
+    return _gpu("mps", 0, "bfloat16" if safe else "float16", reason, hardware, memory)
 
 
 def _free_memory(torch: Any, device: Device) -> int | None:
@@ -365,9 +346,8 @@ def _cpu(torch: Any, why: str) -> Device:
 def _cpu_computes_bfloat16(torch: Any) -> bool:
     if platform.system() == "Darwin":
         return False  # the processors could, but torch has fast kernels for Linux and Windows only
-    if (capabilities := _capabilities(torch)) is not None:
-        names = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")
-        return any(capabilities.get(name) for name in names)
+    if (known := _capabilities(torch)) is not None:
+        return any(map(known.get, ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")))
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # before get_capabilities
     with suppress(RuntimeError):
         if any(getattr(torch.cpu, probe, bool)() for probe in probes):

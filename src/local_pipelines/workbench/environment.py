@@ -39,11 +39,7 @@ from local_pipelines.workbench.settings import (
     set_variable,
 )
 
-__all__ = [
-    "package_notes",
-    "setup_environment",
-]
-
+__all__ = ["package_notes", "setup_environment"]
 
 # Set unless the learner's own environment or .env says otherwise.
 _DEFAULTS = {
@@ -113,20 +109,6 @@ def setup_environment(
     home = place_cache(notes)
     notes += frozen_variables()
     notes += package_notes()
-    return _report(
-        language=language, env_file=path, token=token, tracing=tracing, home=home, notes=notes
-    )
-
-
-def _report(
-    *,
-    language: str | None,
-    env_file: Path | None,
-    token: str | None,
-    tracing: str,
-    home: Path,
-    notes: list[str],
-) -> Environment:
     total, free = ram()
     system = "macOS" if platform.system() == "Darwin" else platform.system()
     return Environment(
@@ -138,7 +120,7 @@ def _report(
         hf_home=home,
         disk_free=disk_free(Path(os.environ.get("HF_HUB_CACHE") or home)) or 0,
         packages=installed_versions(),
-        env_file=env_file,
+        env_file=path,
         token=token,
         online=_hub_line(),
         tracing=tracing,
@@ -175,9 +157,6 @@ def _language_notes(language: str | None) -> list[str]:
             "There are no messages in {language!r}: they are in English. There are: {names}."
         ).format(language=wanted, names=", ".join(available_languages()))
     ]
-
-
-# --- token --------------------------------------------------------------------------------------
 
 
 def _place_token(from_file: set[str], notes: list[str]) -> str | None:
@@ -220,9 +199,6 @@ def _clean_variable(name: str, notes: list[str], source: str = "") -> bool:
     return token is not None
 
 
-# --- tracing ------------------------------------------------------------------------------------
-
-
 def _place_tracing(notes: list[str]) -> str:
     """Keep tracing off unless a variable asks for it, and say which one does."""
     asked = next((name for name in _TRACING if os.environ.get(name, "").strip()), None)
@@ -251,12 +227,9 @@ def _place_tracing(notes: list[str]) -> str:
     return tr("off ({variable})").format(variable=asked) if asked else tr("off")
 
 
-# --- machine and packages -----------------------------------------------------------------------
-
-
 def package_notes() -> list[str]:
     """What is to be said about packages."""
-    notes = [torchvision_fault()]
+    notes = [note] if (note := torchvision_fault()) else []
     missing = unmet_requirements() or [n for n, v in installed_versions(NEEDED).items() if not v]
     if missing:
         words = ", ".join(f'"{name}"' for name in missing)
@@ -265,4 +238,4 @@ def package_notes() -> list[str]:
                 words=words
             )
         )
-    return [note for note in notes if note]
+    return notes

@@ -12,26 +12,15 @@ import secrets
 import sys
 from typing import Any
 
-__all__ = [
-    "Record",
-    "running_kernel",
-    "widgets_work",
-]
+__all__ = ["Record", "running_kernel", "widgets_work"]
 
-_SETTINGS = {"0": False, "false": False, "no": False, "off": False} | {
-    "1": True,
-    "true": True,
-    "yes": True,
-    "on": True,
-}
+_SETTINGS = dict.fromkeys(("0", "false", "no", "off"), False) | dict.fromkeys(
+    ("1", "true", "yes", "on"), True
+)
 
 
 def running_kernel() -> Any | None:
-    """Find the Jupyter kernel that runs this code.
-
-    Returns:
-        The kernel, or `None` in a script and in IPython's terminal.
-    """
+    """The Jupyter kernel that runs this code; `None` in a script and in IPython's terminal."""
     ipython = sys.modules.get("IPython")
     return getattr(ipython.get_ipython() if ipython else None, "kernel", None)
 

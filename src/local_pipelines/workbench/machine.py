@@ -9,21 +9,11 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = [
-    "CGROUP",
-    "disk_free",
-    "ram",
-    "sha256_of",
-    "usable_cores",
-]
+__all__ = ["CGROUP", "disk_free", "ram", "sha256_of", "usable_cores"]
 
 
 def disk_free(path: Path) -> int | None:
-    """Bytes free on the disk of a file or folder, which need not exist yet.
-
-    Returns:
-        None where the machine does not say, as for a drive that is not there.
-    """
+    """Bytes free on the disk of a file or folder, which need not exist yet; None if unknown."""
     for folder in (path, *path.absolute().parents):
         with suppress(OSError):
             return shutil.disk_usage(folder).free
@@ -66,7 +56,6 @@ def ram() -> tuple[int, int]:
 
 
 def _stat(file: Path, name: str) -> int:
-    """The figure of that name in a cgroup's memory.stat; 0 if there is none."""
     with suppress(OSError):
         if match := re.search(rf"^{name} (\d+)$", file.read_text(), re.MULTILINE):
             return int(match[1])

@@ -23,6 +23,7 @@ from local_pipelines.errors import MissingPackageError, ParameterError
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import without_home
+from local_pipelines.workbench.versions import installed_version
 
 __all__ = [
     "Installation",
@@ -57,17 +58,11 @@ _EXTRAS = ("docs", "lab", "openvino", "scale", "test")
 
 @dataclass(frozen=True)
 class Installation:
-    """What `install_packages` did.
+    """What `install_packages` did."""
 
-    Args:
-        installed: What is new, as `name version`.
-        present: What was asked for and is there already.
-        restart: The packages replaced while the kernel uses them: restart it before going on.
-    """
-
-    installed: tuple[str, ...] = ()
-    present: tuple[str, ...] = ()
-    restart: tuple[str, ...] = ()
+    installed: tuple[str, ...] = ()  # what is new, as `name version`
+    present: tuple[str, ...] = ()  # what was asked for and is there already
+    restart: tuple[str, ...] = ()  # what was replaced while the kernel uses it
 
     def __repr__(self) -> str:
         if not self.installed:
@@ -101,19 +96,18 @@ def install_packages(*requirements: str) -> Installation:
     before, used = _all_versions(), _in_use()
     run_installer(missing)
     importlib.invalidate_caches()
-    new = {
-        name: version for name, version in _all_versions().items() if before.get(name) != version
-    }
+    after = _all_versions()
+    new = sorted(name for name, version in after.items() if before.get(name) != version)
     return Installation(
-        installed=tuple(f"{name} {version}" for name, version in sorted(new.items())),
+        installed=tuple(f"{name} {after[name]}" for name in new),
         present=present,
-        restart=tuple(sorted(new.keys() & before.keys() & used)),
+        restart=tuple(name for name in new if name in before and name in used),
     )
 
 
 def installed_versions(names: Iterable[str] = (*NEEDED, *OPTIONAL)) -> dict[str, str | None]:
     """Look up the installed versions: for each name its version, `None` if it is not there."""
-    return {name: _version(name) for name in names}
+    return {name: installed_version(name) for name in names}
 
 
 def unmet_requirements() -> list[str]:
@@ -133,7 +127,7 @@ def torchvision_fault() -> str:
     Returns:
         One or two sentences with the command that mends it; empty when nothing is wrong.
     """
-    torch, vision = _version("torch"), _version("torchvision")
+    torch, vision = installed_version("torch"), installed_version("torchvision")
     if not torch or not vision:
         return ""
     wanted = [need for need in _needs("torchvision", "") if need.name == "torch"]
@@ -147,19 +141,10 @@ def torchvision_fault() -> str:
     ).format(vision=vision, torch=torch)
 
 
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _other_build(torch: str, vision: str) -> bool:
-    """Compare the labels behind the versions' plus sign, such as cpu and cu130.
-
-    A build without a label is for CUDA on Linux, and for the CPU on macOS and Windows.
-    """
+    """Compare the labels behind the versions' plus sign, such as cpu and cu130."""
     labels = {Version(torch).local, Version(vision).local}
+    # A build without a label is for CUDA on Linux, and for the CPU on macOS and Windows.
     different = len(labels) == 2 and (None not in labels or "cpu" in labels)
     return different and platform.system() == "Linux"
 
@@ -167,7 +152,7 @@ def _other_build(torch: str, vision: str) -> bool:
 def _requirements(text: str) -> list[Requirement]:
     """Read one word of the learner's; none come back where its marker leaves this system out."""
     if text in ("", *_EXTRAS):
-        if _version(_COURSE):  # else pip would look for a stranger's package of our name
+        if installed_version(_COURSE):  # else pip would look for a stranger's package of our name
             return [Requirement(f"{_COURSE}[{text}]")]
         raise MissingPackageError(
             tr("What {extra} needs is unknown, as {course} is not installed here.").format(
@@ -195,21 +180,18 @@ def _needs(package: str, extra: str) -> list[Requirement]:
         lines = [Requirement(line) for line in metadata.requires(package) or []]
     except metadata.PackageNotFoundError:
         return []
-    chosen = [line for line in lines if _belongs(line, extra)]
-    for line in chosen:
-        line.marker = None  # it is settled
-    return chosen
+    needs = [line for line in lines if _applies(line, extra) and not (extra and _applies(line, ""))]
+    for need in needs:
+        need.marker = None  # it is settled
+    return needs
 
 
-def _belongs(line: Requirement, extra: str) -> bool:
-    if line.marker is None:
-        return not extra
-    basic = line.marker.evaluate({"extra": ""})
-    return not basic and line.marker.evaluate({"extra": extra}) if extra else basic
+def _applies(line: Requirement, extra: str) -> bool:
+    return line.marker is None or line.marker.evaluate({"extra": extra})
 
 
 def _is_met(need: Requirement) -> bool:
-    version = _version(need.name)
+    version = installed_version(need.name)
     if version is None or not need.specifier.contains(version, prereleases=True):
         return False
     extras = need.extras or ({""} if need.name == _COURSE else set())

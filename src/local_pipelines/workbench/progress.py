@@ -11,12 +11,7 @@ __all__ = ["progress_bar", "somebody_looks"]
 
 
 def progress_bar(total: int, unit: str) -> Any:
-    """Make a bar. It is no widget, whose state a notebook would store.
-
-    Args:
-        total: How many things there are to do.
-        unit: What one of them is called.
-    """
+    """Make a bar for so many things; it is no widget, whose state a notebook would store."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     return tqdm(total=total, unit=unit, file=sys.stdout if running_kernel() else sys.stderr)

@@ -68,25 +68,29 @@ class Environment:
         return select_device()
 
     def _rows(self) -> list[tuple[str, str]]:
+        python, memory = tr("{version} on {system}"), tr("{free} of {total} RAM free")
+        total = _gigabytes(self.ram_total)
+        token = (
+            tr("found: {source}").format(source=self.token)
+            if self.token
+            else tr("none; only gated models need one")
+        )
+        settings = (
+            tr("read from {file}").format(file=shown_path(self.env_file))
+            if self.env_file
+            else tr("no .env found; none is needed")
+        )
         rows = [
-            (
-                "Python",
-                tr("{version} on {system}").format(version=self.python, system=self.platform),
-            ),
-            (
-                tr("Memory"),
-                tr("{free} of {total} RAM free").format(
-                    free=_gigabytes(self.ram_free), total=_gigabytes(self.ram_total)
-                ),
-            ),
+            ("Python", python.format(version=self.python, system=self.platform)),
+            (tr("Memory"), memory.format(free=_gigabytes(self.ram_free), total=total)),
             (tr("Disk"), tr("{free} free for models").format(free=_gigabytes(self.disk_free))),
             (tr("Cores"), str(self.cpu_cores)),
             (tr("Device"), self._device_line()),
             (tr("Packages"), ", ".join(f"{name} {v}" for name, v in self.packages.items() if v)),
             (tr("Not installed"), self._missing_line()),
-            (tr("Settings"), _shown_env_file(self.env_file)),
+            (tr("Settings"), settings),
             (tr("Models in"), f"{without_home(str(self.hf_home))} (HF_HOME)"),
-            (tr("Token"), self._token_line()),
+            (tr("Token"), token),
             ("Hub", self.online),
             (tr("Tracing"), self.tracing),
             (tr("Language"), self.language or ""),
@@ -94,19 +98,13 @@ class Environment:
         ]
         return [row for row in rows if row[1]]
 
-    def _token_line(self) -> str:
-        if not self.token:
-            return tr("none; only gated models need one")
-        return tr("found: {source}").format(source=self.token)
-
     def _missing_line(self) -> str:
         missing = [name for name, version in self.packages.items() if not version]
         extras = sorted({OPTIONAL[name] for name in missing if name in OPTIONAL})
         calls = " ".join(f'install_packages("{extra}")' for extra in extras)
         names = ", ".join(missing)
-        if not calls:
-            return names
-        return tr("{names}; lessons that need them: {calls}").format(names=names, calls=calls)
+        text = tr("{names}; lessons that need them: {calls}") if calls else "{names}"
+        return text.format(names=names, calls=calls)
 
     def _device_line(self) -> str:
         try:
@@ -114,8 +112,7 @@ class Environment:
         except (ImportError, OSError, RuntimeError, ValueError) as error:
             # A report is wanted most where torch is missing or broken.
             return tr("unknown: {reason}").format(reason=without_home(str(error)))
-        parts = (device.name, device.dtype, device.hardware)
-        facts = ", ".join(part for part in parts if part)
+        facts = ", ".join(filter(None, (device.name, device.dtype, device.hardware)))
         return tr("{facts}. {reason}").format(facts=facts, reason=device.reason)
 
     def __repr__(self) -> str:
@@ -125,12 +122,6 @@ class Environment:
 
     def _repr_html_(self) -> str:
         return html_table(self._rows(), row_heads=True)
-
-
-def _shown_env_file(path: Path | None) -> str:
-    if path is None:
-        return tr("no .env found; none is needed")
-    return tr("read from {file}").format(file=shown_path(path))
 
 
 def _gigabytes(size: int) -> str:

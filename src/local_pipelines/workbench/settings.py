@@ -17,6 +17,7 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import shown_address, without_home
 
 __all__ = [
+    "assign_variable",
     "drop_empty_variables",
     "expanded_path",
     "find_env_file",
@@ -34,8 +35,6 @@ _TRUE = {"1", "ON", "YES", "TRUE"}  # the words that huggingface_hub takes for t
 _HUB = "https://huggingface.co"
 
 
-# --- variables ----------------------------------------------------------------------------------
-
 # Each variable's value before and after.
 _changes: dict[str, tuple[str | None, str | None]] = {}
 
@@ -44,10 +43,11 @@ def set_variable(name: str, value: str | None) -> None:
     """Set an environment variable, or take it away with `None`, so that it can be restored."""
     before = _changes[name][0] if name in _changes else os.environ.get(name)
     _changes[name] = (before, value)
-    _assign(name, value)
+    assign_variable(name, value)
 
 
-def _assign(name: str, value: str | None) -> None:
+def assign_variable(name: str, value: str | None) -> None:
+    """Set an environment variable, or take it away with `None`."""
     if value is None:
         os.environ.pop(name, None)
     else:
@@ -58,7 +58,7 @@ def restore_variables() -> None:
     """Take back what `set_variable` changed, except what was changed by hand since."""
     for name, (before, after) in _changes.items():
         if os.environ.get(name) == after:
-            _assign(name, before)
+            assign_variable(name, before)
     _changes.clear()
 
 
@@ -74,14 +74,10 @@ def expanded_path(path: str) -> Path:
     return Path(os.path.expandvars(path)).expanduser()
 
 
-# --- the Hub ------------------------------------------------------------------------------------
-
-
 def hub_is_offline() -> bool:
     """Say whether the Hub's client is switched to offline mode.
 
-    Returns:
-        What the client goes by: its frozen setting once it is imported, the environment before.
+    The client goes by its frozen setting once it is imported, before by the environment.
     """
     client = sys.modules.get("huggingface_hub.constants")
     if client is not None:
@@ -91,30 +87,17 @@ def hub_is_offline() -> bool:
 
 
 def hub_address() -> str:
-    """Say which Hub the client asks, without a password that may stand in its address.
-
-    Returns:
-        What the client goes by, as for `hub_is_offline`; empty for huggingface.co.
-    """
+    """Say which Hub the client asks, without a password in its address; "" is huggingface.co."""
     client = sys.modules.get("huggingface_hub.constants")
     address = str(client.ENDPOINT) if client else os.environ.get("HF_ENDPOINT", _HUB)
     return "" if address.rstrip("/") == _HUB else shown_address(address)
 
 
-# --- .env ---------------------------------------------------------------------------------------
-
-
 def find_env_file(notes: list[str] | None = None) -> Path | None:
     """Find the nearest `.env` upward, unless python-dotenv's own switch turns it off.
 
-    A file that belongs to another user is passed over, as git does with its settings: in a folder
-    that many can write to, anybody could send our token to a Hub of their own.
-
-    Args:
-        notes: Where a sentence about such a file is added.
-
-    Returns:
-        The file, or `None`.
+    A file that belongs to another user is passed over, with a note, as git does with its settings:
+    in a folder that many can write to, anybody could send our token to a Hub of their own.
     """
     for path in _env_files():
         if _is_trusted(path):

@@ -16,15 +16,10 @@ __all__ = ["TRIED", "Tried", "check_versions", "explained_by_version"]
 
 
 class Tried(NamedTuple):
-    """The oldest and the newest version that answered every question of the tests.
+    """The oldest and the newest version that answered every question of the tests."""
 
-    Attributes:
-        oldest: The lower bound in pyproject.toml; anything older is refused.
-        newest: The newest one tried; a newer one is used, and blamed only where it fails.
-    """
-
-    oldest: str
-    newest: str
+    oldest: str  # the lower bound in pyproject.toml; anything older is refused
+    newest: str  # a newer one is used, and blamed only where it fails
 
 
 # Tried by tests/wheel/test_versions_of_packages.py and .github/workflows/versions.yml.
@@ -43,10 +38,7 @@ _BROKEN_PROMISES = (AttributeError, ImportError, TypeError, NotImplementedError)
 
 
 def check_versions(*names: str) -> None:
-    """Refuse a package that is older than the oldest version the course works with.
-
-    Args:
-        *names: Packages of `TRIED`; one that is not installed passes, as its import says more.
+    """Refuse a package of `TRIED` that is too old; one that is absent passes: its import says more.
 
     Raises:
         MissingPackageError: One is too old; the sentence names it and the command that helps.
@@ -65,20 +57,21 @@ def check_versions(*names: str) -> None:
 
 @contextmanager
 def explained_by_version(*names: str) -> Iterator[None]:
-    """Name the package behind an error that only a version newer than those tried can explain.
-
-    Args:
-        *names: The packages of `TRIED` that the code inside calls.
+    """Name the package of `TRIED` behind an error that only a version newer than tried explains.
 
     Raises:
-        MissingPackageError: In place of a raw error, where one of them is newer than tried.
+        MissingPackageError: In place of a raw error, where one of `names` is newer than tried.
     """
     try:
         yield
     except LocalPipelinesError:
         raise
     except _BROKEN_PROMISES as error:
-        newer = [name for name in names if _is_newer_than_tried(name)]
+        newer = [
+            name
+            for name in names
+            if (found := installed_version(name)) and Version(found) > Version(TRIED[name].newest)
+        ]
         if not newer:
             raise
         raise _broken(newer, error) from error
@@ -90,11 +83,6 @@ def installed_version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _is_newer_than_tried(name: str) -> bool:
-    version = installed_version(name)
-    return version is not None and Version(version) > Version(TRIED[name].newest)
 
 
 def _broken(names: list[str], error: Exception) -> MissingPackageError:
