@@ -12,8 +12,8 @@ from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import Model, cached_folder
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.manifest import Manifest, is_same_source, read_manifest
-from local_pipelines.openvino.workshop import cannot_write
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.workshop import cannot_write
 
 __all__ = ["ExportJob", "commit_of"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError
+from local_pipelines.models.file_sums import changed_file
 from local_pipelines.models.names import Model, ModelName, locate
 from local_pipelines.openvino.export import make_export
-from local_pipelines.openvino.file_sums import changed_file
 from local_pipelines.openvino.formats import checked_format
 from local_pipelines.openvino.job import ExportJob
 from local_pipelines.openvino.manifest import read_manifest, tool_versions
