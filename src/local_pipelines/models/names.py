@@ -14,8 +14,15 @@ from urllib.parse import urlsplit
 from local_pipelines.errors import ModelError
 from local_pipelines.models import checkpoint
 from local_pipelines.models.access import no_such_revision
-from local_pipelines.models.catalogue import catalogue, is_pocket, pocket_folder
+from local_pipelines.models.catalogue import (
+    CatalogueEntry,
+    catalogue,
+    is_pocket,
+    packaged_entry,
+    pocket_folder,
+)
 from local_pipelines.models.checkpoint import Shape, Tensor, Weights
+from local_pipelines.models.packaged import packaged_folder
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import mark, tr
 
@@ -48,29 +55,38 @@ class Model:
         folder: Where it lies; None for a model of the Hub that was not fetched in this call.
         hub_id: Its id, if it is one of the Hub's.
         is_pocket: It is the embedded model, asked for by its name.
+        packaged: What the catalogue says of it, if it comes out of a package of the package index.
     """
 
     name: str
     folder: Path | None = None
     hub_id: str | None = None
     is_pocket: bool = False
+    packaged: CatalogueEntry | None = None
 
     def __str__(self) -> str:
         return self.name
 
     @property
+    def has_own_name(self) -> bool:
+        """Whether its name says what it is, on any machine; that of a folder does not."""
+        return bool(self.hub_id or self.is_pocket or self.packaged)
+
+    @property
     def title(self) -> str:
         """The name for sentences and file names, without the path of a folder."""
-        if self.hub_id or self.is_pocket or self.folder is None:
+        if self.has_own_name or self.folder is None:
             return self.name
         return self.folder.name
 
     @cached_property
     def place(self) -> Path | None:
         """The folder it lies in, that of the cache included; None if it is not here whole."""
-        if self.folder is not None or self.hub_id is None:
+        if self.folder is not None:
             return self.folder
-        return cached_model(self.hub_id)
+        if self.packaged:
+            return packaged_folder(self.packaged)
+        return None if self.hub_id is None else cached_model(self.hub_id)
 
     @cached_property
     def files(self) -> list[Path]:
@@ -110,8 +126,8 @@ def locate(model: ModelName) -> Model:
     """Understand a model's name.
 
     Args:
-        model: "pocket", a folder with a model in it, an id of the Hub, or what this function
-            returned before, which is returned as it is.
+        model: "pocket", "smollm2", a folder with a model in it, an id of the Hub, or what this
+            function returned before, which is returned as it is.
 
     Raises:
         ModelError: It cannot be a model's name, or the folder holds no whole model.
@@ -131,6 +147,8 @@ def locate(model: ModelName) -> Model:
 def _from_text(name: str) -> Model:
     if is_pocket(name):
         return _embedded(name)
+    if entry := packaged_entry(name):
+        return Model(name, packaged=entry)
     if "://" in name:
         raise _is_address(name)
     if _looks_like_path(name) or _exists(Path(name)):
@@ -246,7 +264,8 @@ def _nearest_id(model: str) -> str | None:
         names[entry.id.split("/")[-1].lower()] = entry.id
     wanted = model.lower().replace(" ", "-")
     for text in (wanted, wanted.split("/")[-1]):
-        if near := nearest(text, names):
+        begun = [name for name in names if len(text) > 5 and name.startswith(text)]
+        if near := min(begun, key=len, default=nearest(text, names)):
             return names[near]
     return None
 

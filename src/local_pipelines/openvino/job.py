@@ -104,13 +104,13 @@ class ExportJob:
 
     def _is_source(self, found: Manifest) -> bool:
         hub_id = self.model.hub_id
-        if hub_id is None:
-            return is_same_source(found, self.model.folder or Path())
-        if found.model != hub_id:
+        if hub_id is None and self.model.place is not None:
+            return is_same_source(found, self.model.place)
+        if found.model != self.name:
             return False
-        # Offline, or never downloaded here: then the id is all that can be compared.
-        cached = cached_folder(hub_id)
-        return cached is None or commit_of(cached) in {"", found.revision}
+        # Offline, or never downloaded here: then the name is all that can be compared.
+        cached = hub_id and cached_folder(hub_id)
+        return not cached or commit_of(cached) in {"", found.revision}
 
 
 def commit_of(snapshot: Path) -> str:

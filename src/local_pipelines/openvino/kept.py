@@ -93,7 +93,7 @@ def _kept_job(model_id: ModelName, weight_format: str) -> ExportJob:
 
 def cache_name(model: Model, weight_format: str) -> str:
     """A name for a model and a format; two folders of one name do not get the same."""
-    if model.hub_id or model.is_pocket:
+    if model.has_own_name:
         return f"{model.title.replace('/', '--')}-{weight_format}"
     place = hashlib.sha256(str(model.folder).encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]", "_", model.title)[:_LONGEST_NAME]

@@ -38,7 +38,7 @@ class Stages:
 
     def __enter__(self) -> Stages:
         if self._show and _is_watched():
-            from tqdm.auto import tqdm
+            from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
             form = "{desc} {bar} {n}/{total} [{elapsed}]"
             self._bar = tqdm(total=3, desc=self._title, bar_format=form)
