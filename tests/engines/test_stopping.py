@@ -123,6 +123,13 @@ def test_stop_strings_that_are_special_tokens_are_told_apart() -> None:
     assert ends == Ends(("<|end|>", "a", "b"), frozenset({7}), frozenset({0, 1}))
 
 
+def test_a_special_token_as_stop_string_is_named() -> None:
+    """An answer tells which string ended it, also where no text shows it."""
+    answer = GrowingAnswer(b"x", _decode_bytes, Ends.of(["<|end|>"], {"<|end|>": 7}, [0]))
+    answer.grow(_decode_bytes([answer.push([97, 7])])[0])
+    assert (answer.ended.reason, answer.ended.stopped_at) == ("stop", "<|end|>")
+
+
 def test_five_thousand_stop_strings_of_one_beginning() -> None:
     """Many strings that begin alike are searched as one would be, and held back no longer."""
     scanner = StopScanner([f"never say {number} again" for number in range(5000)])
