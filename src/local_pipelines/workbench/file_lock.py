@@ -44,11 +44,7 @@ def try_lock(stream: IO[Any]) -> bool | None:
 
 @contextmanager
 def one_at_a_time(file: Path) -> Iterator[None]:
-    """Let one go on at a time, of threads and processes; where the disk has no locks, nobody waits.
-
-    Raises:
-        OSError: The file cannot be opened.
-    """
+    """Let one thread or process go on at a time; where the disk has no locks, nobody waits."""
     with file.open("ab") as stream:
         while try_lock(stream) is False:
             time.sleep(0.2)

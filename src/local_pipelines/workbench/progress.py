@@ -37,7 +37,8 @@ class Stages:
         self._bar: Any = None
 
     def __enter__(self) -> Stages:
-        if self._show and somebody_looks():
+        # In a notebook that a program runs, a bar would be stored debris.
+        if self._show and (running_kernel() is None or widgets_work()):
             from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
             form = "{desc} {bar} {n}/{total} [{elapsed}]"
