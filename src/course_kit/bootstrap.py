@@ -45,6 +45,8 @@ FREE_GB = 4  # the installed packages take 2.7 GB; the rest is what pip unpacks 
 FREE_GB_NVIDIA = 12  # the CUDA build of PyTorch brings its libraries along
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 STAMP = "course-kit.stamp"
+MODEL_STAMP = "smollm2.stamp"
+MODEL_COMMANDS = ("install", "run", "lab", "test")
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 WINDOWS_INTERRUPTED = 0xC000013A
 
@@ -327,6 +329,38 @@ def installer(venv: Path, environ: Mapping[str, str]) -> Tuple[List[str], Dict[s
         return ["uv", "pip", "install", "--python", python, *index, *strategy], variables, note
     quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
     return [python, "-m", "pip", "install", *quiet, *index], variables, note
+
+
+# ------------------------------------------------------------------------ the real small model
+
+FETCH_MODEL = """
+import sys
+from local_pipelines import LocalPipelinesError, model_path, setup_environment
+try:
+    setup_environment()  # .env may say where models are kept
+    model_path("smollm2")
+except LocalPipelinesError as error:
+    sys.exit(str(error))
+"""
+
+
+def fetch_model(command: str, python: Path, environ: Mapping[str, str]) -> None:
+    """Fetch the real small model, once; where there is no way to it, say so and go on.
+
+    `make install` asks again.
+    """
+    stamp = python.parent.parent / MODEL_STAMP
+    known = stamp.read_text(encoding="ascii") if stamp.is_file() else ""
+    if command not in MODEL_COMMANDS or known == "here" or (known and command != "install"):
+        return
+    stage = Stage("Fetching the model smollm2, 93 MB")
+    words = [str(python), "-c", FETCH_MODEL]
+    code, tail = run_quietly(words, inner_environment(python, environ), None, stage.tick)
+    stage.end(" not done after" if code else "")
+    if code:
+        said = next((line for line in reversed(tail) if line.strip()), "")
+        print(f"The course goes on without smollm2; make install asks again. {said}", flush=True)
+    stamp.write_text("missing" if code else "here", encoding="ascii")
 
 
 # ----------------------------------------------------------------- which build of PyTorch
@@ -628,7 +662,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             print(usage())
             return 0 if name in ("help", "-h", "--help") else 2
         steps = COMMANDS[name].steps(arguments)  # a wrong word is said before a long installation
-        return perform(steps, ensure_environment(ROOT, os.environ), os.environ)
+        python = ensure_environment(ROOT, os.environ)
+        fetch_model(name, python, os.environ)
+        return perform(steps, python, os.environ)
     except (SetupError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

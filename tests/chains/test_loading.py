@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from local_pipelines import LocalPipeline, load_llm
+from local_pipelines import LocalChat, LocalPipeline, load_llm
 from local_pipelines.chains import loading
 from local_pipelines.errors import (
     DeviceError,
@@ -312,3 +312,14 @@ def test_a_name_is_resolved_once_and_the_weights_header_read_once(
         monkeypatch.setattr(module, name, counted)
     load_llm("pocket", backend=backend, device="cpu")
     assert calls == ["_from_text", "_header"]
+
+
+@pytest.mark.slow
+def test_the_real_small_model_answers_alike_on_both_engines(smollm2_folder: Path) -> None:
+    """smollm2's conversion keeps its tokens, its template and what it knows."""
+    pytest.importorskip("openvino_genai")
+    question = "What is the capital of France?"
+    for backend in ("torch", "genai"):
+        llm = load_llm(smollm2_folder, backend=backend, max_new_tokens=16)
+        assert llm.get_token_ids(question) == [1780, 314, 260, 3575, 282, 4649, 47]
+        assert LocalChat(llm=llm).invoke(question).content == "The capital of France is Paris."

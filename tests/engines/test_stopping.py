@@ -37,10 +37,10 @@ def test_the_size_of_the_pieces_makes_no_difference(text: str, stops: list[str],
     scanner = StopScanner(stops)
     shown = ""
     for start in range(0, len(text), size):
-        if not scanner.stopped:
+        if not scanner.stopped_at:
             shown += scanner.feed(text[start : start + size])
             assert _expected(text, stops).startswith(shown)  # nothing of a stop string is shown
-    if not scanner.stopped:
+    if not scanner.stopped_at:
         shown += scanner.flush()
     assert shown == _expected(text, stops)
 
@@ -52,8 +52,8 @@ def test_random_texts_and_stop_strings() -> None:
         text = "".join(generator.choices("ab", k=12))
         stops = ["".join(generator.choices("ab", k=generator.randint(1, 4))) for _ in range(3)]
         scanner = StopScanner(stops)
-        shown = "".join(scanner.feed(letter) for letter in text if not scanner.stopped)
-        shown += "" if scanner.stopped else scanner.flush()
+        shown = "".join(scanner.feed(letter) for letter in text if not scanner.stopped_at)
+        shown += "" if scanner.stopped_at else scanner.flush()
         assert shown == _expected(text, stops), (text, stops)
 
 
@@ -123,13 +123,20 @@ def test_stop_strings_that_are_special_tokens_are_told_apart() -> None:
     assert ends == Ends(("<|end|>", "a", "b"), frozenset({7}), frozenset({0, 1}))
 
 
+def test_a_special_token_as_stop_string_is_named() -> None:
+    """An answer tells which string ended it, also where no text shows it."""
+    answer = GrowingAnswer(b"x", _decode_bytes, Ends.of(["<|end|>"], {"<|end|>": 7}, [0]))
+    answer.grow(_decode_bytes([answer.push([97, 7])])[0])
+    assert (answer.ended.reason, answer.ended.stopped_at) == ("stop", "<|end|>")
+
+
 def test_five_thousand_stop_strings_of_one_beginning() -> None:
     """Many strings that begin alike are searched as one would be, and held back no longer."""
     scanner = StopScanner([f"never say {number} again" for number in range(5000)])
     assert scanner.feed("never say 77") == ""
     assert scanner.feed(" more") == "never say 77 more"
     assert scanner.feed(", never say 4999 again") == ", "
-    assert scanner.stopped
+    assert scanner.stopped_at
 
 
 def test_the_tokens_that_end_an_answer() -> None:

@@ -39,7 +39,7 @@ from local_pipelines.openvino.export import export_openvino
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.job import ExportJob
 from local_pipelines.openvino.manifest import MANIFEST
-from local_pipelines.openvino.workshop import workshop
+from local_pipelines.workbench.workshop import workshop
 
 GB = 10**9
 OV = "openvino_model.xml"
@@ -372,7 +372,7 @@ def test_what_a_killed_process_left_is_removed(tools: FakeTools, tmp_path: Path)
     """The working folder of a dead process goes; that of a living one and other names stay."""
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from local_pipelines.openvino.workshop import workshop\n"
+        "from local_pipelines.workbench.workshop import workshop\n"
         "contexts = [workshop(Path(name)) for name in sys.argv[1:]]\n"
         "print(*(context.__enter__().folder for context in contexts), flush=True)\n"
         "os._exit(9)"

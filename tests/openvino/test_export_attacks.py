@@ -22,16 +22,17 @@ from typing import Any, NoReturn
 import pytest
 
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError, ParameterError
+from local_pipelines.models import file_sums
+from local_pipelines.models.file_sums import FileSum, changed_file
 from local_pipelines.openvino import convert as convert_module
-from local_pipelines.openvino import file_sums, need
-from local_pipelines.openvino import workshop as workshop_module
+from local_pipelines.openvino import need
 from local_pipelines.openvino.export import export_openvino
-from local_pipelines.openvino.file_sums import FileSum, changed_file
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.kept import exported, load_kept
 from local_pipelines.openvino.manifest import MANIFEST, read_manifest, write_manifest
-from local_pipelines.openvino.workshop import recover, workshop
 from local_pipelines.workbench import file_lock, machine
+from local_pipelines.workbench import workshop as workshop_module
+from local_pipelines.workbench.workshop import recover, workshop
 
 XML = '<net name="Model0" version="11"><data element_type="f32" shape="" offset="0" size="400" />'
 FILES = {
@@ -366,7 +367,7 @@ def test_what_older_versions_set_aside_is_found(
 KILLED = """
 import os, sys
 from pathlib import Path
-from local_pipelines.openvino.workshop import workshop
+from local_pipelines.workbench.workshop import workshop
 place, step = Path(sys.argv[1]), int(sys.argv[2])
 real, steps = os.rename, [0]
 def rename(*arguments):

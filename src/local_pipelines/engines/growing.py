@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from local_pipelines.engines.decoding import CONTEXT, Decode, TokenText
@@ -17,11 +17,12 @@ Reason = Literal["", "stop", "eos"]
 
 @dataclass(frozen=True, slots=True)
 class EndedAnswer:
-    """The text of an answer, its number of tokens, and why it has ended."""
+    """The text of an answer, its number of tokens, why it has ended, and at which stop string."""
 
     text: str
     count: int
     reason: Reason
+    stopped_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Ends:
         strings: Stop strings, found in the text.
         stop_tokens: Stop strings that are special tokens: no text shows them.
         end_tokens: Tokens with which the model itself ends a text.
+        names: The stop strings that are special tokens, by their tokens.
     """
 
     strings: tuple[str, ...] = ()
     stop_tokens: frozenset[int] = frozenset()
     end_tokens: frozenset[int] = frozenset()
+    names: Mapping[int, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -48,8 +51,8 @@ class Ends:
         frozenset({7})
         """
         strings = tuple(sorted(set(stop)))
-        tokens = frozenset(special_tokens[each] for each in strings if each in special_tokens)
-        return cls(strings, tokens, frozenset(end_tokens))
+        names = {special_tokens[each]: each for each in strings if each in special_tokens}
+        return cls(strings, frozenset(names), frozenset(end_tokens), names)
 
     def first_end(self, tokens: Sequence[int]) -> tuple[int, Reason]:
         """How many tokens there are up to the first that ends the answer, and why it does.
@@ -80,10 +83,14 @@ def ended_answers(
     before = [ids[-CONTEXT:] for ids in prompts]
     wholes = [b + row[:n] for b, row, (n, _) in zip(before, tokens, firsts, strict=True)]
     ended = []
-    for head, whole, (count, reason) in zip(decode(before), decode(wholes), firsts, strict=True):
+    texts = zip(decode(before), decode(wholes), tokens, firsts, strict=True)
+    for head, whole, row, (count, reason) in texts:
         text = whole[len(head) :]
-        place = find_stop(text, ends.strings)
-        ended.append(EndedAnswer(text[:place], count, reason if place is None else "stop"))
+        if found := find_stop(text, ends.strings):
+            ended.append(EndedAnswer(text[: found[0]], count, "stop", found[1]))
+        else:
+            stopped_at = ends.names.get(row[count - 1], "") if reason else ""
+            ended.append(EndedAnswer(text, count, reason, stopped_at))
     return ended
 
 
@@ -98,6 +105,7 @@ class GrowingAnswer:
 
     def __init__(self, prompt: Sequence[int], decode: Decode, ends: Ends) -> None:
         self.reason: Reason = ""
+        self.stopped_at = ""
         self.count = 0
         self._ends = ends
         self._decode = decode
@@ -113,12 +121,14 @@ class GrowingAnswer:
     @property
     def ended(self) -> EndedAnswer:
         """The answer as it stands."""
-        return EndedAnswer(self.text, self.count, self.reason)
+        return EndedAnswer(self.text, self.count, self.reason, self.stopped_at)
 
     def push(self, tokens: Sequence[int]) -> list[int]:
         """Add tokens and give those that have to be decoded for `grow`."""
         count, self.reason = self._ends.first_end(tokens)
         self.count += count
+        if self.reason:
+            self.stopped_at = self._ends.names.get(tokens[count - 1], "")
         return self._text.push(tokens[:count])
 
     def grow(self, decoded: str, *, last: bool = False) -> str:
@@ -130,8 +140,8 @@ class GrowingAnswer:
         """
         last = last or bool(self.reason)
         safe = self._scanner.feed(self._text.new_text(decoded, last=last))
-        if self._scanner.stopped:
-            self.reason = "stop"
+        if self._scanner.stopped_at:
+            self.reason, self.stopped_at = "stop", self._scanner.stopped_at
         elif last:
             safe += self._scanner.flush()
         if safe:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from local_pipelines.engines.growing import EndedAnswer
 from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest, tokens_per_second
+from local_pipelines.engines.stopping import warn_of_empty_answer
 from local_pipelines.wording.messages import ntr, tr
 
 __all__ = ["AnswerCollector", "BatchReport", "Interrupted"]
@@ -126,8 +127,10 @@ class AnswerCollector:
     def keep(self, index: int, ids: Sequence[int], ended: EndedAnswer, seconds: float) -> None:
         """Keep the answer to the prompt with this place and these tokens."""
         self._answers[index] = GeneratedAnswer(
-            ended.text, len(ids), ended.count, seconds, ended.reason or "length"
+            ended.text, len(ids), ended.count, seconds, ended.reason or "length", ended.stopped_at
         )
+        if ended.stopped_at and not ended.text.strip():
+            warn_of_empty_answer()
 
     def in_order(self) -> list[GeneratedAnswer]:
         """All answers in the prompts' order; empty ones if nobody waits for them any more."""

@@ -33,6 +33,7 @@ class GeneratedAnswer:
         output_tokens: Tokens generated, the last one included even if no text shows it.
         seconds: How long the generation took; the same for all answers of one batch.
         finish_reason: "stop" a stop string, "length" the limit, "eos" the model's own end.
+        stopped_at: The stop string that ended it.
     """
 
     text: str
@@ -40,6 +41,7 @@ class GeneratedAnswer:
     output_tokens: int
     seconds: float
     finish_reason: FinishReason
+    stopped_at: str = ""
 
     def info(self) -> dict[str, Any]:
         """What LangChain keeps as `generation_info`."""
@@ -50,6 +52,7 @@ class GeneratedAnswer:
             "total_tokens": self.input_tokens + self.output_tokens,
             "seconds": self.seconds,
             "tokens_per_second": tokens_per_second(self.output_tokens, self.seconds),
+            **({"stopped_at": self.stopped_at} if self.stopped_at else {}),
         }
 
 

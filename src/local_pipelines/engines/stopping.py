@@ -5,15 +5,31 @@ No engine and no tokenizer is needed here: text goes in, text that is safe to sh
 
 from __future__ import annotations
 
+import warnings
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import cache
 
 from local_pipelines.errors import ParameterError
 from local_pipelines.wording.messages import mark, tr
 
-__all__ = ["StopScanner", "checked_stop", "find_stop"]
+__all__ = ["EmptyAnswerWarning", "StopScanner", "checked_stop", "find_stop", "warn_of_empty_answer"]
 
 _STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
+
+
+class EmptyAnswerWarning(UserWarning):
+    """A stop string was the first thing that a model wrote: nothing is left of its answer."""
+
+
+@cache  # said once in a process: thousands of prompts may end so
+def warn_of_empty_answer() -> None:
+    """Say why an answer is empty, and what helps."""
+    text = tr(
+        "An answer is empty, as a stop string was the first thing that the model wrote. End the"
+        " prompt with a word that begins the answer, call it without stop, or use LocalChat."
+    )
+    warnings.warn(text, EmptyAnswerWarning, stacklevel=2)
 
 
 def checked_stop(stop: object) -> tuple[str, ...]:
@@ -50,33 +66,33 @@ def checked_stop(stop: object) -> tuple[str, ...]:
     return strings
 
 
-def find_stop(text: str, stops: Iterable[str]) -> int | None:
-    """Where the stop string begins that is complete first; None if the text has none.
+def find_stop(text: str, stops: Iterable[str]) -> tuple[int, str] | None:
+    """Where the stop string begins that is complete first, and which it is; None without one.
 
     Of several that end at one place, the longest counts.
 
     >>> find_stop("the cat sat", ["sat", "cat s"])
-    4
+    (4, 'cat s')
     >>> find_stop("the cat", ["dog"]) is None
     True
     """
-    found = [(text.find(stop) + len(stop), text.find(stop)) for stop in stops if stop in text]
-    return min(found)[1] if found else None
+    found = [(text.find(stop) + len(stop), text.find(stop), stop) for stop in stops if stop in text]
+    return min(found)[1:] if found else None
 
 
 class StopScanner:
     r"""Lets one text pass until the first of the stop strings is complete.
 
     Args:
-        stops: The stop strings, none of them empty.
+        stops: The stop strings, none of them empty; `stopped_at` is the one that came, or "".
 
     >>> scanner = StopScanner(["\n\n"])
-    >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped
-    ('one', '\ntwo', '', True)
+    >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped_at
+    ('one', '\ntwo', '', '\n\n')
     """
 
     def __init__(self, stops: Iterable[str]) -> None:
-        self.stopped = False
+        self.stopped_at = ""
         self._stops = sorted(stops)
         self._longest = max(map(len, self._stops), default=0)
         self._held = ""
@@ -86,11 +102,9 @@ class StopScanner:
         if not self._stops or not text:
             return text
         whole = self._held + text
-        safe = find_stop(whole, self._stops)
-        self.stopped = safe is not None
-        if safe is None:
-            safe = len(whole) - self._begun(whole)
-        self._held = "" if self.stopped else whole[safe:]
+        found = find_stop(whole, self._stops)
+        safe, self.stopped_at = found or (len(whole) - self._begun(whole), "")
+        self._held = "" if self.stopped_at else whole[safe:]
         return whole[:safe]
 
     def flush(self) -> str:

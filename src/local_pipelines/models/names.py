@@ -14,8 +14,15 @@ from urllib.parse import urlsplit
 from local_pipelines.errors import ModelError
 from local_pipelines.models import checkpoint
 from local_pipelines.models.access import no_such_revision
-from local_pipelines.models.catalogue import catalogue, is_pocket, pocket_folder
+from local_pipelines.models.catalogue import (
+    PackagedEntry,
+    catalogue,
+    is_pocket,
+    packaged_entry,
+    pocket_folder,
+)
 from local_pipelines.models.checkpoint import Shape, Tensor, Weights
+from local_pipelines.models.packaged import packaged_folder
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import mark, tr
 
@@ -37,23 +44,31 @@ class Model:
     folder: Path | None = None  # where it lies; None for one of the Hub not fetched in this call
     hub_id: str | None = None  # its id, if it is one of the Hub's
     is_pocket: bool = False  # it is the embedded model, asked for by its name
+    packaged: PackagedEntry | None = None  # what the catalogue says of one out of a package
 
     def __str__(self) -> str:
         return self.name
 
     @property
+    def has_own_name(self) -> bool:
+        """Whether its name says what it is, on any machine; that of a folder does not."""
+        return bool(self.hub_id or self.is_pocket or self.packaged)
+
+    @property
     def title(self) -> str:
         """The name for sentences and file names, without the path of a folder."""
-        if self.hub_id or self.is_pocket or self.folder is None:
+        if self.has_own_name or self.folder is None:
             return self.name
         return self.folder.name
 
     @cached_property
     def place(self) -> Path | None:
         """The folder it lies in, that of the cache included; None if it is not here whole."""
-        if self.folder is not None or self.hub_id is None:
+        if self.folder is not None:
             return self.folder
-        return cached_model(self.hub_id)
+        if self.packaged:
+            return packaged_folder(self.packaged)
+        return None if self.hub_id is None else cached_model(self.hub_id)
 
     @cached_property
     def files(self) -> list[Path]:
@@ -90,7 +105,7 @@ ModelName: TypeAlias = str | os.PathLike[str] | Model
 
 
 def locate(model: ModelName) -> Model:
-    """Understand a model's name: "pocket", a folder with a model in it, or an id of the Hub.
+    """Understand a model's name: "pocket", "smollm2", a folder, or an id of the Hub.
 
     Raises:
         ModelError: It cannot be a model's name, or the folder holds no whole model.
@@ -110,6 +125,8 @@ def locate(model: ModelName) -> Model:
 def _from_text(name: str) -> Model:
     if is_pocket(name):
         return _embedded(name)
+    if entry := packaged_entry(name):
+        return Model(name, packaged=entry)
     if "://" in name:
         raise _is_address(name)
     if _looks_like_path(name) or _exists(Path(name)):
@@ -220,7 +237,8 @@ def _nearest_id(model: str) -> str | None:
         names[entry.id.split("/")[-1].lower()] = entry.id
     wanted = model.lower().replace(" ", "-")
     for text in (wanted, wanted.split("/")[-1]):
-        if near := nearest(text, names):
+        begun = [name for name in names if len(text) > 5 and name.startswith(text)]
+        if near := min(begun, key=len, default=nearest(text, names)):
             return names[near]
     return None
 

@@ -30,7 +30,8 @@ def model_path(model: ModelName, *, revision: str | None = None) -> str:
     """Turn a model's name into what every `from_model_id` and `from_pretrained` takes.
 
     Args:
-        model: "pocket" (the embedded model), a folder with a model in it, or an id of the Hub.
+        model: "pocket" (the embedded model), "smollm2" (a real one, out of the package index), a
+            folder with a model in it, or an id of the Hub.
         revision: A branch, tag or commit of the Hub; the main branch if not given.
 
     Returns:
@@ -46,7 +47,8 @@ def model_path(model: ModelName, *, revision: str | None = None) -> str:
         CacheError: The disk is full, or cannot be written to.
     """
     found = locate(model)
-    if found.folder is None and cached_model(found.name, revision) is None:
+    is_here = found.folder or found.packaged or cached_model(found.name, revision)
+    if not is_here:  # what comes out of a package is no matter of the Hub
         ask_hub(found.name)
     return str(fetch_model(found, revision=revision))
 

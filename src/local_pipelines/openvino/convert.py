@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import re
 import shutil
@@ -15,6 +14,7 @@ from local_pipelines.errors import ExportError, LocalPipelinesError, MissingPack
 from local_pipelines.openvino.job import ExportJob
 from local_pipelines.openvino.quiet import no_logs, no_warnings, quiet
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.machine import is_disk_full
 from local_pipelines.workbench.packages import torchvision_fault
 
 
@@ -113,7 +113,7 @@ def _explain(job: ExportJob, error: Exception) -> ExportError:
     what = {"name": job.model.title, "weight_format": job.weight_format}
     text = str(error)
     said = next(iter(text.strip().splitlines()), "") or type(error).__name__
-    if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or "No space left" in text:
+    if is_disk_full(error):
         return ExportError(
             tr("Exporting {name} to {weight_format} failed: the disk is full.").format(**what),
             tr("What was written of it is removed again."),

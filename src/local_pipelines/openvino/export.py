@@ -19,9 +19,9 @@ from local_pipelines.openvino.formats import check_group_size, checked_format, c
 from local_pipelines.openvino.job import ExportJob, commit_of
 from local_pipelines.openvino.manifest import write_manifest
 from local_pipelines.openvino.need import check_need
-from local_pipelines.openvino.quiet import Stages
-from local_pipelines.openvino.workshop import Workshop, recover, workshop
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.progress import Stages
+from local_pipelines.workbench.workshop import Workshop, recover, workshop
 
 
 def export_openvino(

@@ -19,7 +19,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from local_pipelines.errors import ExportError
-from local_pipelines.openvino.file_sums import changed_file, json_object
+from local_pipelines.models.file_sums import changed_file, json_object
 from local_pipelines.openvino.manifest import MANIFEST, TOOLS, Manifest, read_manifest
 from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.grammar import gigabytes

@@ -12,8 +12,8 @@ from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import Model, cached_folder
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.manifest import Manifest, is_same_source, read_manifest
-from local_pipelines.openvino.workshop import cannot_write
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.workshop import cannot_write
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ class ExportJob:
 
     def _is_source(self, found: Manifest) -> bool:
         hub_id = self.model.hub_id
-        if hub_id is None:
-            return is_same_source(found, self.model.folder or Path())
-        if found.model != hub_id:
+        if hub_id is None and self.model.place is not None:
+            return is_same_source(found, self.model.place)
+        if found.model != self.model.title:
             return False
-        # Offline, or never downloaded here: then the id is all that can be compared.
-        cached = cached_folder(hub_id)
-        return cached is None or commit_of(cached) in {"", found.revision}
+        # Offline, or never downloaded here: then the name is all that can be compared.
+        cached = hub_id and cached_folder(hub_id)
+        return not cached or commit_of(cached) in {"", found.revision}
 
 
 def commit_of(snapshot: Path) -> str:

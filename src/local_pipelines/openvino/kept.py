@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from local_pipelines.errors import EngineError, ExportError, LocalPipelinesError
+from local_pipelines.models.file_sums import changed_file
 from local_pipelines.models.names import Model, ModelName, locate
 from local_pipelines.openvino.export import make_export
-from local_pipelines.openvino.file_sums import changed_file
 from local_pipelines.openvino.formats import checked_format
 from local_pipelines.openvino.job import ExportJob
 from local_pipelines.openvino.manifest import read_manifest, tool_versions
@@ -78,7 +78,7 @@ def _kept_job(model_id: ModelName, weight_format: str) -> ExportJob:
 
 def cache_name(model: Model, weight_format: str) -> str:
     """A name for a model and a format; two folders of one name do not get the same."""
-    if model.hub_id or model.is_pocket:
+    if model.has_own_name:
         return f"{model.title.replace('/', '--')}-{weight_format}"
     place = hashlib.sha256(str(model.folder).encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]", "_", model.title)[:_LONGEST_NAME]

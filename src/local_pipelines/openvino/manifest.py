@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from local_pipelines.models import checkpoint
-from local_pipelines.openvino.file_sums import FileSum, changed_file, json_object, known_sums
+from local_pipelines.models.file_sums import FileSum, changed_file, json_object, known_sums
 from local_pipelines.workbench.machine import sha256_of
 from local_pipelines.workbench.versions import installed_version
 

@@ -1,4 +1,4 @@
-"""What is shown while the tools convert a model: one line of progress, and nothing of theirs."""
+"""Holds back what the tools show while they convert a model."""
 
 from __future__ import annotations
 
@@ -10,49 +10,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
 
-from local_pipelines.wording.messages import tr
-from local_pipelines.workbench.front_end import running_kernel, widgets_work
-
-__all__ = ["Stages", "no_logs", "no_warnings", "quiet"]
-
-
-class Stages:
-    """A bar that names the stage; nothing else is shown while the tools talk."""
-
-    def __init__(self, title: str, progress: bool) -> None:
-        self._title = title
-        self._show = progress
-        self._bar: Any = None
-
-    def __enter__(self) -> Stages:
-        if self._show and _is_watched():
-            from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-            form = "{desc} {bar} {n}/{total} [{elapsed}]"
-            self._bar = tqdm(total=3, desc=self._title, bar_format=form)
-        return self
-
-    def enter(self, stage: str, work: Any) -> Any:
-        """Do the work of a stage, and give what it gives."""
-        if self._bar is not None:
-            self._bar.set_description(self._said(stage))
-        result = work()
-        if self._bar is not None:
-            self._bar.update()
-        return result
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.set_description(self._said(tr("done") if kind is None else tr("stopped")))
-            self._bar.close()
-
-    def _said(self, stage: str) -> str:
-        return tr("{title}: {stage}").format(title=self._title, stage=stage)
-
-
-def _is_watched() -> bool:
-    """Whether somebody sees a bar: in a notebook that a program runs, it would be stored debris."""
-    return running_kernel() is None or widgets_work()
+__all__ = ["no_logs", "no_warnings", "quiet"]
 
 
 @contextmanager

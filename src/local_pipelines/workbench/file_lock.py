@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["try_lock"]
+__all__ = ["one_at_a_time", "try_lock"]
 
 _TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _LOCKED_BYTE = (1 << 31) - 2  # behind the end: Windows lets nobody else read what is locked
@@ -33,3 +37,12 @@ def try_lock(stream: IO[Any]) -> bool | None:
     except OSError as error:
         return False if error.errno in _TAKEN else None
     return True
+
+
+@contextmanager
+def one_at_a_time(file: Path) -> Iterator[None]:
+    """Let one thread or process go on at a time; where the disk has no locks, nobody waits."""
+    with file.open("ab") as stream:
+        while try_lock(stream) is False:
+            time.sleep(0.2)
+        yield

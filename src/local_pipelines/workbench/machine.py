@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -9,7 +10,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["CGROUP", "disk_free", "ram", "sha256_of", "usable_cores"]
+__all__ = ["CGROUP", "disk_free", "is_disk_full", "ram", "sha256_of", "usable_cores"]
 
 
 def disk_free(path: Path) -> int | None:
@@ -18,6 +19,12 @@ def disk_free(path: Path) -> int | None:
         with suppress(OSError):
             return shutil.disk_usage(folder).free
     return None
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or a home's quota, is full; libraries say it in text."""
+    full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+    return getattr(error, "errno", None) in full or "No space left" in str(error)
 
 
 def sha256_of(file: Path) -> str:

@@ -32,6 +32,7 @@ __all__ = [
     "installer_command",
     "run_installer",
     "torchvision_fault",
+    "what_failed",
 ]
 
 NEEDED = (
@@ -212,8 +213,18 @@ def _in_use() -> set[str]:
 
 def run_installer(needs: list[str]) -> None:
     """Run pip, or uv, and show a failure."""
+    if fault := what_failed([*installer_command(), *needs]):
+        raise MissingPackageError(
+            tr("Installing {names} failed.").format(names=", ".join(needs)),
+            without_home(fault),
+            tr("Check the spelling and the network, then run this cell again."),
+        )
+
+
+def what_failed(command: list[str]) -> str:
+    """Run pip, or uv, and give what it said last if it failed; else nothing."""
     result = subprocess.run(
-        [*installer_command(), *needs],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         check=False,
@@ -221,14 +232,11 @@ def run_installer(needs: list[str]) -> None:
         errors="replace",
         stdin=subprocess.DEVNULL,  # nobody could answer a question
     )
-    if result.returncode:
-        lines = [line.strip() for line in result.stdout.splitlines()]
-        errors = [line for line in lines if "error" in line.lower()] or [*filter(None, lines)]
-        raise MissingPackageError(
-            tr("Installing {names} failed.").format(names=", ".join(needs)),
-            without_home(" ".join(errors[-3:])),
-            tr("Check the spelling and the network, then run this cell again."),
-        )
+    if not result.returncode:
+        return ""
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    errors = [line for line in lines if "error" in line.lower()] or [*filter(None, lines)]
+    return " ".join(errors[-3:]) or str(result.returncode)
 
 
 def installer_command() -> list[str]:

@@ -1,6 +1,6 @@
-"""The hidden folder in which an export is made, beside the place where it will lie.
+"""The hidden folder in which an export or a model is made, beside the place where it will lie.
 
-An export gets its name when everything in it is written, by the disk too. What a process that was
+It gets its name when everything in it is written, by the disk too. What a process that was
 killed leaves behind is put right by the next call for the same place.
 
 Whether a process still works in such a folder is told by a lock on a file in it, which the system
@@ -44,6 +44,7 @@ class Workshop:
     folder: Path
     place: Path
     before: int | None
+    error: type[LocalPipelinesError] = ExportError
 
     @property
     def export(self) -> Path:
@@ -64,7 +65,7 @@ class Workshop:
             replace: Let what lies there give way.
 
         Raises:
-            ExportError: What lies there cannot be replaced.
+            LocalPipelinesError: What lies there cannot be replaced.
             OSError: Something else came to lie there.
         """
         _sync(self.export)
@@ -97,7 +98,7 @@ class Workshop:
         except FileNotFoundError:
             pass  # another process is just replacing it
         except OSError as error:
-            raise ExportError(
+            raise self.error(
                 tr("{folder} is outdated and cannot be replaced.").format(folder=self.place),
                 f"{error.strerror or error}.",
                 tr("Close the programs that use it, or delete it yourself."),
@@ -105,15 +106,19 @@ class Workshop:
 
 
 @contextmanager
-def workshop(target: Path) -> Iterator[Workshop]:
+def workshop(target: Path, error: type[LocalPipelinesError] = ExportError) -> Iterator[Workshop]:
     """A folder to work in, on the target's disk, which does not outlive the work.
 
+    Args:
+        target: What is made.
+        error: What is raised where it cannot be.
+
     Raises:
-        ExportError: Nothing can be written there.
+        LocalPipelinesError: Nothing can be written there.
     """
     place = _real(target)
     folder = place.with_name(f".{place.name}.partial-{secrets.token_hex(3)}")
-    shop = Workshop(folder, place, _number(place))
+    shop = Workshop(folder, place, _number(place), error)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, shop.folder, ignore_errors=True)
         try:
@@ -121,18 +126,22 @@ def workshop(target: Path) -> Iterator[Workshop]:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             shop.export.mkdir(parents=True)
             stack.enter_context(_sign(shop.folder))
-        except OSError as error:
-            raise cannot_write(target, error) from error
+        except OSError as fault:
+            raise cannot_write(target, fault, error) from fault
         stack.callback(gc.collect)  # closes weights in use, which Windows would not delete
         yield shop
 
 
-def cannot_write(target: Path, error: OSError) -> ExportError:
+def cannot_write(
+    target: Path, fault: OSError, error: type[LocalPipelinesError] = ExportError
+) -> LocalPipelinesError:
     """Make the error for a place where nothing can be written."""
-    return ExportError(
+    return error(
         tr("Nothing can be written to {parent}.").format(parent=target.parent),
-        f"{error.strerror or error}.",
-        tr("Write a folder that is yours, such as one beside the notebook."),
+        f"{fault.strerror or fault}.",
+        tr("Write a folder that is yours, such as one beside the notebook.")
+        if error is ExportError
+        else tr("Set HF_HOME to a folder that you may write to, and restart the kernel."),
     )
 
 
