@@ -33,17 +33,10 @@ from local_pipelines.wording.messages import tr
 
 __all__ = ["LocalChat"]
 
-# Fields of ChatHuggingFace that speak to a server. Here they would have no effect.
-_SERVER_FIELDS = (
-    "frequency_penalty",
-    "logit_bias",
-    "logprobs",
-    "presence_penalty",
-    "top_logprobs",
-)
+# Fields of ChatHuggingFace that speak to a server.
+_SERVER_FIELDS = ("frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs")
 # Call options that LangChain sends along and that change nothing here.
 _IDLE_OPTIONS = frozenset({"stream", "stream_options", "stream_usage"})
-
 # Fields that change what is answered, beside the model.
 _ANSWERING = ("chat_template", "temperature", "max_tokens", "top_p", "seed", "stop")
 
@@ -133,9 +126,8 @@ class LocalChat(ChatHuggingFace):
 
     def _resolve_model_id(self) -> None:
         self.model_id = self.model_id or self.llm._model_name
-        self.tokenizer = self.tokenizer or getattr(
-            getattr(self.llm, "pipeline", None), "tokenizer", None
-        )
+        pipeline = getattr(self.llm, "pipeline", None)
+        self.tokenizer = self.tokenizer or getattr(pipeline, "tokenizer", None)
 
     def _check_fields(self) -> None:
         idle = [name for name in _SERVER_FIELDS if getattr(self, name, None) is not None]
@@ -166,7 +158,6 @@ class LocalChat(ChatHuggingFace):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What LangChain's cache tells chats apart by."""
         own = {f"chat_{name}": getattr(self, name) for name in _ANSWERING}
         return {"llm": {**self.llm._identifying_params, "_type": self.llm._llm_type}, **own}
 
@@ -224,14 +215,8 @@ class LocalChat(ChatHuggingFace):
         for name in ("tools", "tool_choice", "response_format", "functions"):
             if options.pop(name, None):
                 raise _no_tools(self._model_name)
-        fields: dict[str, Any] = {
-            "max_new_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "seed": self.seed,
-        }
-        for name in list(fields):
-            options.setdefault(name, fields[name])
+        own = {name: getattr(self, name) for name in ("temperature", "top_p", "seed")}
+        options = own | {"max_new_tokens": self.max_tokens} | options
         if (limit := options.pop("max_tokens", None)) is not None:
             options["max_new_tokens"] = limit
         options = {name: value for name, value in options.items() if value is not None}
@@ -279,12 +264,12 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         prompt = self._to_chat_prompt(messages)
         if (answer := self._computed(prompt)) is not None:
-            yield self._chat_chunk(answer.text)
-            yield self._chat_chunk(answer, usage=usage)
+            yield self._chunk(answer.text, usage=usage)
+            yield self._chunk(answer, usage=usage)
             return
         with closing(self.llm.pieces(prompt, **self._options(stop, kwargs))) as pieces:
             for piece in pieces:
-                chunk = self._chat_chunk(piece, usage=usage)
+                chunk = self._chunk(piece, usage=usage)
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -301,12 +286,12 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         prompt = self._to_chat_prompt(messages)
         if (answer := self._computed(prompt)) is not None:
-            yield self._chat_chunk(answer.text)
-            yield self._chat_chunk(answer, usage=usage)
+            yield self._chunk(answer.text, usage=usage)
+            yield self._chunk(answer, usage=usage)
             return
         async with aclosing(self.llm.apieces(prompt, **self._options(stop, kwargs))) as pieces:
             async for piece in pieces:
-                chunk = self._chat_chunk(piece, usage=usage)
+                chunk = self._chunk(piece, usage=usage)
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -319,7 +304,7 @@ class LocalChat(ChatHuggingFace):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """GeneratedAnswer many conversations, as many at a time as the llm's `batch_size` says.
+        """Answer many conversations, as many at a time as the llm's `batch_size` says.
 
         Args:
             inputs: The conversations.
@@ -328,11 +313,11 @@ class LocalChat(ChatHuggingFace):
             kwargs: What `invoke` takes.
         """
         prompts, options = self._batch_request(inputs, config, kwargs)
-        answers: list[GeneratedAnswer] | Exception = []
+        answers: list[GeneratedAnswer] | list[Exception]
         try:
             answers = self.llm.answers(prompts, **options) if prompts else []
         except Exception as error:  # noqa: BLE001 - each run of the batch reports it
-            answers = error
+            answers = [error] * len(prompts)
         one_batch = self._with_answers(prompts, answers)
         return ChatHuggingFace.batch(
             one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
@@ -349,27 +334,27 @@ class LocalChat(ChatHuggingFace):
         """Do the same without blocking the event loop."""
         # In a thread: a cache may ask a disk or a server.
         prompts, options = await asyncio.to_thread(self._batch_request, inputs, config, kwargs)
-        answers: list[GeneratedAnswer] | Exception = []
+        answers: list[GeneratedAnswer] | list[Exception]
         try:
             answers = await self.llm.aanswers(prompts, **options) if prompts else []
         except Exception as error:  # noqa: BLE001 - each run of the batch reports it
-            answers = error
+            answers = [error] * len(prompts)
         one_batch = self._with_answers(prompts, answers)
         return await ChatHuggingFace.abatch(
             one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
 
-    def _with_answers(self, prompts: list[str], answers: list[GeneratedAnswer] | Exception) -> Self:
+    def _with_answers(
+        self, prompts: list[str], answers: Sequence[GeneratedAnswer | Exception]
+    ) -> Self:
         """A copy of this chat for one batch, which has the answers to its prompts.
 
         LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
         with their callbacks and traces, but the model has answered all prompts together before.
         """
         copied = self.model_copy()
-        rows: Sequence[GeneratedAnswer | Exception]
-        rows = [answers] * len(prompts) if isinstance(answers, Exception) else answers
         copied._ready = {}
-        for prompt, answer in zip(prompts, rows, strict=True):
+        for prompt, answer in zip(prompts, answers, strict=True):
             copied._ready.setdefault(prompt, []).append(answer)
         return copied
 
@@ -432,9 +417,7 @@ class LocalChat(ChatHuggingFace):
             llm_output={"model_name": self._model_name, "token_usage": usage},
         )
 
-    def _chat_chunk(
-        self, piece: str | GeneratedAnswer, *, usage: bool = True
-    ) -> ChatGenerationChunk:
+    def _chunk(self, piece: str | GeneratedAnswer, *, usage: bool) -> ChatGenerationChunk:
         return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
 
     # --- tools ------------------------------------------------------------------------------------
@@ -457,7 +440,6 @@ class LocalChat(ChatHuggingFace):
 
 
 def _check_llm(llm: object) -> None:
-    """Take models of this package only: others cannot do what is promised here."""
     if not isinstance(llm, LocalLLM):
         raise ParameterError(
             tr("LocalChat cannot work with a {kind}.").format(kind=type(llm).__name__),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
 from langchain_huggingface import HuggingFacePipeline
 from pydantic import PrivateAttr
 
 from local_pipelines.chains.base import LocalLLM
-from local_pipelines.chains.chat_template import no_chat_template, render_chat_template
 from local_pipelines.engines.generation_defaults import check_generation_defaults
 from local_pipelines.engines.options import (
     GENERATION_OPTIONS,
@@ -26,7 +25,7 @@ from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
 from local_pipelines.engines.torch_continuous import check_device, not_on_a_gpu
 from local_pipelines.engines.torch_engine import answer_request
 from local_pipelines.engines.torch_options import configured, echoes, generation_config
-from local_pipelines.engines.torch_run import TorchRun
+from local_pipelines.engines.torch_run import TorchRun, special_tokens
 from local_pipelines.errors import ParameterError
 from local_pipelines.models.contents import check_is_filled, checked_loading
 from local_pipelines.models.names import ModelName, locate
@@ -35,9 +34,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
 from local_pipelines.workbench.devices import select_device
 
-if TYPE_CHECKING:
-    from local_pipelines.engines.torch_run import TorchRun
-
 __all__ = ["LocalPipeline"]
 
 _TASK = "text-generation"
@@ -45,15 +41,8 @@ _marks: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie 
 _DEFAULT_BATCH_SIZE = 4  # as in LangChain
 _QUICK = 500_000_000  # bytes that are loaded within a second or so
 _TEXT_OPTIONS = frozenset(
-    {
-        "add_special_tokens",
-        "handle_long_generation",
-        "prefix",
-        "return_full_text",
-        "skip_special_tokens",
-        "tokenizer_encode_kwargs",
-        "truncation",
-    }
+    {"add_special_tokens", "prefix", "tokenizer_encode_kwargs", "truncation"}
+    | {"handle_long_generation", "return_full_text", "skip_special_tokens"}
 )
 
 
@@ -133,30 +122,28 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
 
         model = locate(model_id)
         path = model_path(model, revision=(model_kwargs or {}).get("revision"))
-        check_generation_defaults(Path(path))
-        generating = {
-            name: value
-            for name, value in (pipeline_kwargs or {}).items()
-            if name in GENERATION_OPTIONS
-        }
-        others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
-        with _quiet_loading(path), checked_loading(model.name, Path(path)):
+        folder = Path(path)
+        check_generation_defaults(folder)
+        given = dict(pipeline_kwargs or {})
+        generating = {name: given.pop(name) for name in list(given) if name in GENERATION_OPTIONS}
+        # Left open, transformers asks whether to run a repository's code, and "y" runs it.
+        loading = {"trust_remote_code": False, **(model_kwargs or {})}
+        if backend == "openvino" and folder.is_dir() and not list(folder.glob("*.xml")):
+            loading = {"export": True, **loading}  # offline this is not found out by itself
+        with _quiet_loading(folder), checked_loading(model.name, folder):
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
                 path,
                 task=task,
                 backend=backend,
                 device=index,
                 device_map=device_map,
-                # Left open, transformers asks whether to run a repository's code, and "y" runs it.
-                model_kwargs=_for_backend(
-                    backend, path, {"trust_remote_code": False, **(model_kwargs or {})}
-                ),
-                pipeline_kwargs=others,
+                model_kwargs=loading,
+                pipeline_kwargs=given,
                 batch_size=batch_size,
                 **kwargs,
             )
         if backend == "default":
-            check_is_filled(model.name, llm.pipeline.model, model.fetched(Path(path)).weights)
+            check_is_filled(model.name, llm.pipeline.model, model.fetched(folder).weights)
         llm.model_id, llm.model_kwargs = model.name, model_kwargs
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
         _configure(llm.pipeline, generating)
@@ -189,7 +176,6 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What LangChain's cache tells models apart by: other weights give other answers."""
         config = getattr(self.pipeline, "generation_config", None)
         return {
             **super()._identifying_params,
@@ -211,29 +197,16 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             template = template.get("default")
         return template or None
 
-    def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
-    ) -> str:
-        """Write messages as the text that the model was trained on.
-
-        Args:
-            messages: Dictionaries with "role" and "content".
-            template: Used in place of the model's own template.
-            kwargs: More variables for the template, such as `tools`.
-        """
-        chosen = template or self.chat_template
-        if chosen is None:
-            raise no_chat_template(self._model_name)
-        special = self._checked_pipeline().tokenizer.special_tokens_map
-        return render_chat_template(chosen, messages, special, **kwargs)
+    def _token_names(self) -> Mapping[str, Any]:
+        names: Mapping[str, Any] = self._checked_pipeline().tokenizer.special_tokens_map
+        return names
 
     def _token_ids(self, text: str, *, special: bool) -> list[int]:
         tokenizer = self._checked_pipeline().tokenizer
         return list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
     def _special_tokens(self) -> dict[str, int]:
-        added = self._checked_pipeline().tokenizer.added_tokens_decoder
-        return {str(token): number for number, token in added.items() if token.special}
+        return special_tokens(self._checked_pipeline().tokenizer)
 
     def _checked_pipeline(self) -> Any:
         if self.pipeline is None:
@@ -313,15 +286,6 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
     return select_device(device).index
 
 
-def _for_backend(
-    backend: str, path: str, model_kwargs: dict[str, Any] | None
-) -> dict[str, Any] | None:
-    """Have a folder without OpenVINO's files converted; offline this is not found out by itself."""
-    if backend != "openvino" or not Path(path).is_dir() or list(Path(path).glob("*.xml")):
-        return model_kwargs
-    return {"export": True, **(model_kwargs or {})}
-
-
 def _configure(pipeline: Any, options: dict[str, Any]) -> None:
     """Give a new pipeline its generation options, and nothing that nobody asked for.
 
@@ -335,11 +299,10 @@ def _configure(pipeline: Any, options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet_loading(path: str) -> Iterator[None]:
+def _quiet_loading(folder: Path) -> Iterator[None]:
     """Show no progress bar for a model that is loaded before a bar can be read."""
     from transformers.utils import logging
 
-    folder = Path(path)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if not folder.is_dir() or size > _QUICK or not logging.is_progress_bar_enabled():
         yield

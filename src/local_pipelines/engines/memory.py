@@ -19,10 +19,9 @@ _SAYS_SO = re.compile(
 
 def is_shortage(error: BaseException) -> bool:
     """Say whether an error means that memory was too small for what was asked."""
-    if isinstance(error, MemoryError):
-        return True
     # torch.OutOfMemoryError is a RuntimeError, and the other devices' errors are plain ones.
-    return isinstance(error, RuntimeError) and bool(_SAYS_SO.search(str(error)))
+    said = isinstance(error, RuntimeError) and _SAYS_SO.search(str(error))
+    return isinstance(error, MemoryError) or bool(said)
 
 
 def free_memory() -> None:
@@ -33,8 +32,6 @@ def free_memory() -> None:
     """
     gc.collect()
     torch = sys.modules.get("torch")
-    if torch is None:
-        return
     for name in ("cuda", "xpu", "mps"):
         device = getattr(torch, name, None)
         if device is not None and device.is_available():

@@ -9,7 +9,13 @@ from typing import Any, Literal
 
 from local_pipelines.engines.turns import Emit
 
-__all__ = ["FinishReason", "GeneratedAnswer", "GenerationRequest", "tokens_per_second"]
+__all__ = [
+    "FinishReason",
+    "GeneratedAnswer",
+    "GenerationRequest",
+    "token_figures",
+    "tokens_per_second",
+]
 
 FinishReason = Literal["stop", "length", "eos"]
 
@@ -21,6 +27,17 @@ def tokens_per_second(tokens: int, seconds: float) -> float:
     (64.0, 0.0)
     """
     return tokens / seconds if seconds > 0 else 0.0
+
+
+def token_figures(read: int, written: int, seconds: float) -> dict[str, Any]:
+    """What an answer, or several, cost: tokens and time."""
+    return {
+        "input_tokens": read,
+        "output_tokens": written,
+        "total_tokens": read + written,
+        "seconds": seconds,
+        "tokens_per_second": tokens_per_second(written, seconds),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +60,8 @@ class GeneratedAnswer:
 
     def info(self) -> dict[str, Any]:
         """What LangChain keeps as `generation_info`."""
-        return {
-            "finish_reason": self.finish_reason,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "total_tokens": self.input_tokens + self.output_tokens,
-            "seconds": self.seconds,
-            "tokens_per_second": tokens_per_second(self.output_tokens, self.seconds),
-        }
+        figures = token_figures(self.input_tokens, self.output_tokens, self.seconds)
+        return {"finish_reason": self.finish_reason} | figures
 
 
 @dataclass(kw_only=True)

@@ -17,10 +17,7 @@ _STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
 
 
 def checked_stop(stop: object) -> tuple[str, ...]:
-    """Check what was given as `stop` and give it without repetitions.
-
-    Args:
-        stop: A list of strings, one string, or None.
+    """Check what was given as `stop`, a list, a string or None; give it without repetitions.
 
     Raises:
         ParameterError: It is something else, or a string is empty.
@@ -67,9 +64,6 @@ def find_stop(text: str, stops: Iterable[str]) -> int | None:
 class StopScanner:
     r"""Lets one text pass until the first of the stop strings is complete.
 
-    Args:
-        stops: The stop strings, none of them empty.
-
     >>> scanner = StopScanner(["\n\n"])
     >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped
     ('one', '\ntwo', '', True)
@@ -83,8 +77,6 @@ class StopScanner:
 
     def feed(self, text: str) -> str:
         """Take more text and give what is certain not to belong to a stop string."""
-        if not self._stops or not text:
-            return text
         whole = self._held + text
         safe = find_stop(whole, self._stops)
         self.stopped = safe is not None

@@ -47,10 +47,7 @@ def generation_config(
 ) -> tuple[Any, dict[str, Any]]:
     """The complete configuration for `generate`, and the options that are no part of it.
 
-    Args:
-        pipeline: What `generate` belongs to.
-        options: What was given, over the configuration.
-        config: The configuration; the pipeline's own unless given.
+    It is `config`, or the pipeline's own, with `options` over it.
 
     Raises:
         ParameterError: transformers does not take one of the options.
@@ -80,11 +77,7 @@ def generation_config(
 
 @contextmanager
 def explained_options(are_to_blame: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Say in one sentence what transformers says about options that cannot work.
-
-    Args:
-        are_to_blame: Asked when there is an error: whether it can come from the options.
-    """
+    """Say in one sentence what transformers says about options, if they can be to blame."""
     try:
         yield
     except (IndexError, OverflowError, TypeError, ValueError) as error:

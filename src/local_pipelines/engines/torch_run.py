@@ -23,7 +23,7 @@ from local_pipelines.engines.growing import (
 )
 from local_pipelines.engines.memory import free_memory, is_shortage
 from local_pipelines.engines.options import GENERATION_OPTIONS, merged
-from local_pipelines.engines.prompts import checked_tokens
+from local_pipelines.engines.prompts import UNLIMITED, checked_tokens, context_of
 from local_pipelines.engines.report import AnswerCollector, BatchReport
 from local_pipelines.engines.request import GenerationRequest
 from local_pipelines.engines.stopping import checked_stop
@@ -35,9 +35,8 @@ from local_pipelines.wording.messages import tr
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TokenizedPrompt", "TorchRun"]
+__all__ = ["TokenizedPrompt", "TorchRun", "special_tokens"]
 
-_UNLIMITED = 1 << 30
 _TOKENIZER_OPTIONS = ("add_special_tokens", "truncation")
 
 
@@ -50,13 +49,7 @@ class TokenizedPrompt:
 
 
 class TorchRun:
-    """One request to one pipeline.
-
-    Args:
-        pipeline: A transformers pipeline for text generation.
-        request: What is asked.
-        defaults: Options that count unless the request has its own.
-    """
+    """One request to one pipeline; `defaults` count unless the request has its own options."""
 
     def __init__(
         self, pipeline: Any, request: GenerationRequest, defaults: dict[str, Any] | None = None
@@ -90,48 +83,32 @@ class TorchRun:
         self.config, self._extra = generation_config(self._pipeline, generating)
         stop += checked_stop(self.config.stop_strings)
         self.config.stop_strings = None  # generate's own search wants the tokenizer, and is slower
-        special = self._special_tokens() if stop else {}
+        special = special_tokens(self._tokenizer) if stop else {}
         self.ends = Ends.of(stop, special, _as_list(self.config.eos_token_id))
-
-    def _special_tokens(self) -> dict[str, int]:
-        """Tokens that no text shows: a stop string among them is found by its id."""
-        added = getattr(self._tokenizer, "added_tokens_decoder", {})
-        return {str(token): number for number, token in added.items() if token.special}
-
-    # --- the prompts --------------------------------------------------------------------------
 
     def tokenize(self) -> list[TokenizedPrompt]:
         """Turn the prompts into tokens, and refuse what the model cannot read."""
         if not self.request.prompts:
             return []
-        options: dict[str, Any] = {
-            name: self._tokenizing[name] for name in _TOKENIZER_OPTIONS if name in self._tokenizing
-        }
-        if options.get("truncation") and self._tokenizing.get("max_length"):
-            options["max_length"] = self._tokenizing["max_length"]
-        options |= self._tokenizing.get("tokenizer_encode_kwargs") or {}
+        given = self._tokenizing
+        options = {name: given[name] for name in _TOKENIZER_OPTIONS if name in given}
+        if options.get("truncation") and given.get("max_length"):
+            options["max_length"] = given["max_length"]
+        options |= given.get("tokenizer_encode_kwargs") or {}
         if self.request.templated:
             options["add_special_tokens"] = False  # the template has written them
-        prefix = self._tokenizing.get("prefix") or ""
-        prompts = [prefix + prompt for prompt in self.request.prompts]
+        prompts = [(given.get("prefix") or "") + prompt for prompt in self.request.prompts]
         encoded = self._tokenizer(prompts, verbose=False, **options)["input_ids"]
         return [
-            TokenizedPrompt(index, self._checked(list(ids))) for index, ids in enumerate(encoded)
+            TokenizedPrompt(place, self._checked(list(ids))) for place, ids in enumerate(encoded)
         ]
 
     def _checked(self, ids: list[int]) -> list[int]:
         if self._tokenizing.get("handle_long_generation") == "hole" and self.config.max_new_tokens:
             ids = ids[-max(1, self.context - self.config.max_new_tokens) :]
-        first = self.config.bos_token_id
-        return checked_tokens(
-            ids, first=first, limit=self._limit, context=self.context, vocabulary=self._vocabulary
-        )
-
-    @property
-    def _vocabulary(self) -> int | None:
-        """How many tokens the model has vectors for; None where that is not known."""
         size = getattr(_text_config(self.model), "vocab_size", None)
-        return size if isinstance(size, int) else None
+        known = size if isinstance(size, int) else None  # how many tokens it has vectors for
+        return checked_tokens(ids, self.config.bos_token_id, self._limit, self.context, known)
 
     @property
     def device(self) -> Any:
@@ -146,17 +123,14 @@ class TorchRun:
     @property
     def context(self) -> int:
         """How many tokens the model can take."""
-        config = _text_config(self.model)
-        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
-            if isinstance(size := getattr(config, name, None), int) and size > 0:
-                return size
-        return int(min(getattr(self._tokenizer, "model_max_length", _UNLIMITED), _UNLIMITED))
+        config, longest = _text_config(self.model), getattr(self._tokenizer, "model_max_length", 0)
+        return context_of(lambda name: getattr(config, name, None), longest)
 
     @property
     def _limit(self) -> int:
         """Tokens of prompt and answer together."""
         total = self.config.max_length if self.config.max_new_tokens is None else None
-        return min(self.context, total or _UNLIMITED)
+        return min(self.context, total or UNLIMITED)
 
     @property
     def follows(self) -> bool:
@@ -174,7 +148,7 @@ class TorchRun:
 
     def longest_answer(self, row: TokenizedPrompt) -> int:
         """How many tokens a row's answer may have."""
-        return min(self._limit - len(row.ids), self.config.max_new_tokens or _UNLIMITED)
+        return min(self._limit - len(row.ids), self.config.max_new_tokens or UNLIMITED)
 
     def set_seed(self) -> None:
         """Begin torch's random numbers anew, if the request says where."""
@@ -182,8 +156,6 @@ class TorchRun:
             import torch
 
             torch.manual_seed(self._seed % (1 << 64))
-
-    # --- the batches --------------------------------------------------------------------------
 
     def answer_batches(self, rows: list[TokenizedPrompt]) -> None:
         """Answer batch by batch, in halves from where memory runs out."""
@@ -217,8 +189,7 @@ class TorchRun:
             if len(batch) == 1:
                 raise self._shortage(batch[0]) from None  # its frames hold the memory
         else:
-            ended = watch.ended() if watch.follows else self._ended(batch, tokens)
-            self.keep(batch, ended, time.perf_counter() - start)
+            self.keep(batch, watch.ended(tokens), time.perf_counter() - start)
             self._sizes.append(len(batch))
             return []
         free_memory()
@@ -307,49 +278,26 @@ class TorchRun:
         if own.max_length is not None and own.max_new_tokens is None:
             config.max_new_tokens, config.max_length = None, width + room
 
-    def _ended(self, rows: list[TokenizedPrompt], tokens: list[list[int]]) -> list[EndedAnswer]:
-        """The answers of rows that nobody followed as they grew."""
-        ended = ended_answers([row.ids for row in rows], tokens, self.decode, self.ends)
-        for answer in ended:
-            self.request.show(answer.text)
-        return ended
-
     def _pad_id(self) -> int:
         for candidate in (self.config.pad_token_id, self._tokenizer.pad_token_id):
             if candidate is not None:
                 return int(candidate)
         return min(self.ends.end_tokens, default=0)  # it is masked, so that any would do
 
-    # --- the text -----------------------------------------------------------------------------
-
-    @property
-    def skips_special(self) -> bool:
-        """Whether special tokens are left out of the text."""
-        return self._finishing.get("skip_special_tokens") is not False
-
     def decode(self, rows: list[list[int]]) -> list[str]:
         """Decode rows of tokens."""
+        options = {"skip_special_tokens": self._finishing.get("skip_special_tokens") is not False}
         # The Rust tokenizer itself, where nothing wraps its decoding, is four times as fast.
         if _is_plain(type(self._tokenizer)):
-            texts: list[str] = self._tokenizer.backend_tokenizer.decode_batch(
-                rows, skip_special_tokens=self.skips_special
-            )
-            return texts
-        # Cleaning up blanks would change text that has been streamed already.
-        return list(
-            self._tokenizer.batch_decode(
-                rows, skip_special_tokens=self.skips_special, clean_up_tokenization_spaces=False
-            )
-        )
+            decode = self._tokenizer.backend_tokenizer.decode_batch
+        else:  # cleaning up blanks would change text that has been streamed already
+            decode = self._tokenizer.batch_decode
+            options["clean_up_tokenization_spaces"] = False
+        return list(decode(rows, **options))
 
 
 class _BatchWatch:
-    """Looks at each token as it is generated, decides which rows are done, and emits text.
-
-    Args:
-        run: The run that it belongs to.
-        rows: The rows of its batch.
-    """
+    """Looks at each token as it is generated, decides which rows are done, and emits text."""
 
     def __init__(self, run: TorchRun, rows: list[TokenizedPrompt]) -> None:
         self.has_begun = False
@@ -391,8 +339,14 @@ class _BatchWatch:
             self._run.request.show(text)
         return [bool(answer.reason) for answer in self._answers]
 
-    def ended(self) -> list[EndedAnswer]:
+    def ended(self, tokens: list[list[int]]) -> list[EndedAnswer]:
         """The answer of each row, after the last token."""
+        if not self.follows:
+            ids = [row.ids for row in self._rows]
+            ended = ended_answers(ids, tokens, self._run.decode, self._run.ends)
+            for each in ended:
+                self._run.request.show(each.text)
+            return ended
         for answer in self._answers:
             self._run.request.show(answer.finish())
         return [answer.ended for answer in self._answers]
@@ -401,6 +355,12 @@ class _BatchWatch:
         """The rows that have found their end so far, by their index; none if nobody followed."""
         answers = zip(self._rows, self._answers, strict=False)
         return {row.index: answer.ended for row, answer in answers if answer.reason}
+
+
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Tokens that no text shows, by their names: a stop string among them is found by its id."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {str(token): number for number, token in added.items() if token.special}
 
 
 def _text_config(model: Any) -> Any:
@@ -417,8 +377,6 @@ def _is_plain(kind: type) -> bool:
     for name in ("TokenizersBackend", "PreTrainedTokenizerFast"):
         base = next((b for b in kind.__mro__ if b.__name__ == name), None)
         if base is not None:
-            return all(
-                getattr(kind, method, None) is getattr(base, method, None)
-                for method in ("_decode", "decode")
-            )
+            names = ("_decode", "decode")
+            return all(getattr(kind, n, None) is getattr(base, n, None) for n in names)
     return False
