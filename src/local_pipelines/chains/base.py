@@ -78,16 +78,13 @@ class LocalLLM(BaseLLM):
     _process: int = PrivateAttr(default_factory=os.getpid)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Belong to the process that has unpickled it."""
         super().__setstate__(state)
-        self._process = os.getpid()
+        self._process = os.getpid()  # it belongs to the process that has unpickled it
 
     @property
     def last_batch(self) -> BatchReport | None:
         """How the last call was computed: sizes of batches, halvings, seconds; None before it."""
         return self._last_batch
-
-    # --- what an engine gives ---------------------------------------------------------------
 
     @abstractmethod
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
@@ -146,14 +143,8 @@ class LocalLLM(BaseLLM):
         """Whether answers begin with the prompt."""
         return bool(request.echo)
 
-    # --- answers, as engines and chat models use them ---------------------------------------
-
     def answers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[GeneratedAnswer]:
-        """Answer prompts, in their order.
-
-        Raises:
-            ParameterError: A prompt or an option cannot work; nothing has been computed then.
-        """
+        """Answer prompts, in their order."""
         request = self._request(prompts, stop, kwargs)
         with self._turns().held():
             return self._run(request)
@@ -261,16 +252,8 @@ class LocalLLM(BaseLLM):
     def _turns(self) -> Turns:
         return turns_of(self._engine)
 
-    # --- LangChain's side --------------------------------------------------------------------
-
     def get_token_ids(self, text: str) -> list[int]:
-        """Give the numbers of a prompt's tokens, by the model's own tokenizer.
-
-        `get_num_tokens` counts them.
-
-        Raises:
-            ParameterError: The text is none.
-        """
+        """Give the numbers of a prompt's tokens, by the model's own tokenizer."""
         check_text(text)
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
@@ -426,11 +409,9 @@ class LocalLLM(BaseLLM):
         return_exceptions: bool,
         kwargs: dict[str, Any],
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """The calls that a batch is made of: the places of their prompts, and their arguments.
-
-        LangChain would make a call of its own for every `max_concurrency` prompts. Here it limits
-        the rows of a batch, so that one call has all answers, also when it is stopped.
-        """
+        """The calls that a batch is made of: the places of their prompts, and their arguments."""
+        # LangChain would make a call of its own for every `max_concurrency` prompts. Here it limits
+        # the rows of a batch, so that one call has all answers, also when it is stopped.
         configs = get_config_list(config, len(inputs))
         most = configs[0].get("max_concurrency") if configs else None
         if most is not None:

@@ -117,8 +117,6 @@ class LocalChat(ChatHuggingFace):
         )
         return cls(llm=llm, **kwargs)
 
-    # --- construction ------------------------------------------------------------------------
-
     @model_validator(mode="after")
     def validate_llm(self) -> Self:
         """Leave the check to `__init__`: pydantic would wrap the error into its own."""
@@ -165,8 +163,6 @@ class LocalChat(ChatHuggingFace):
     def _model_name(self) -> str:
         return str(self.model_id or self.llm._model_name)
 
-    # --- from messages to the prompt ------------------------------------------------------------
-
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         refuse_bytes(model_input)
         try:
@@ -182,10 +178,7 @@ class LocalChat(ChatHuggingFace):
         return chat_prompt(self.llm, messages, self.chat_template)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Give the numbers of a text's tokens, by the model's own tokenizer.
-
-        `get_num_tokens` counts them.
-        """
+        """Give the numbers of a text's tokens, by the model's own tokenizer."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         ids: list[int] = self.llm._token_ids(text, special=False)
@@ -221,8 +214,6 @@ class LocalChat(ChatHuggingFace):
             options["max_new_tokens"] = limit
         options = {name: value for name, value in options.items() if value is not None}
         return options | {"stop": self.stop if stop is None else stop, "templated": True}
-
-    # --- LangChain's side -----------------------------------------------------------------------
 
     def _generate(
         self,
@@ -347,11 +338,9 @@ class LocalChat(ChatHuggingFace):
     def _with_answers(
         self, prompts: list[str], answers: Sequence[GeneratedAnswer | Exception]
     ) -> Self:
-        """A copy of this chat for one batch, which has the answers to its prompts.
-
-        LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
-        with their callbacks and traces, but the model has answered all prompts together before.
-        """
+        """A copy of this chat for one batch, which has the answers to its prompts."""
+        # LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
+        # with their callbacks and traces, but the model has answered all prompts together before.
         copied = self.model_copy()
         copied._ready = {}
         for prompt, answer in zip(prompts, answers, strict=True):
@@ -419,8 +408,6 @@ class LocalChat(ChatHuggingFace):
 
     def _chunk(self, piece: str | GeneratedAnswer, *, usage: bool) -> ChatGenerationChunk:
         return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
-
-    # --- tools ------------------------------------------------------------------------------------
 
     def bind_tools(
         self,

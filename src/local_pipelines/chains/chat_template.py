@@ -33,11 +33,7 @@ class _WithoutEndError(Exception):
 
 
 def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """The template that a model's folder holds; None if it holds none.
-
-    Raises:
-        ModelError: What is there is no text.
-    """
+    """The template that a model's folder holds; None if it holds none."""
     file = folder / "chat_template.jinja"
     try:
         return file.read_text(encoding="utf-8")
@@ -98,9 +94,6 @@ def render_chat_template(
         ) from error
     finally:
         _steps.reset(token)
-
-
-# --- bounds ------------------------------------------------------------------------------------
 
 
 def _step() -> None:

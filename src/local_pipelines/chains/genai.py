@@ -162,8 +162,6 @@ class GenAIPipeline(LocalLLM):
         )
         return load_kept(model_id, weight_format, load)
 
-    # --- what LocalLLM asks for ---------------------------------------------------------------
-
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
         try:

@@ -138,9 +138,6 @@ def _check_backend(backend: str, weight_format: str | None) -> None:
         )
 
 
-# --- which engine ------------------------------------------------------------------------------
-
-
 def _load_suitable(wish: _Wish) -> LocalLLM:
     """Take the first engine that can run the model, and say why not one before it."""
     if wish.for_torch and (reason := _why_torch(wish.device)):
@@ -195,9 +192,6 @@ def may_have_accelerator() -> bool:
 def installed_backend(backend: str) -> str | None:
     """The version of a backend's package; `None` where it is not installed."""
     return installed_version(_PACKAGES[backend])
-
-
-# --- the engines -------------------------------------------------------------------------------
 
 
 def check_engine(backend: str, device: str | int = "auto") -> None:

@@ -68,11 +68,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     _mark: str = PrivateAttr(default="")
 
     def __init__(self, **kwargs: Any) -> None:
-        checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
-        _check_batching(kwargs)
-        for options in (kwargs, kwargs.get("model_kwargs"), kwargs.get("pipeline_kwargs")):
-            check_no_token(options)
-        check_generation_options(kwargs.get("pipeline_kwargs") or {})
+        _check_fields(kwargs)
         super().__init__(**kwargs)
         self._mark = _weights_mark(getattr(self.pipeline, "model", None))
 
@@ -111,11 +107,9 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             ModelError: There is no such model.
         """
         _check_task(task)
-        checked_size(batch_size)
-        check_no_token(kwargs)
-        _check_batching(kwargs)
+        fields = {"batch_size": batch_size, "pipeline_kwargs": pipeline_kwargs}
+        _check_fields(kwargs | fields)
         check_model_kwargs(model_kwargs)
-        check_generation_options(pipeline_kwargs or {})
         index = _checked_device(device, device_map, backend)
         if kwargs.get("batching") == "continuous" and (backend == "openvino" or index == -1):
             raise not_on_a_gpu()
@@ -148,8 +142,6 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
         _configure(llm.pipeline, generating)
         return llm
-
-    # --- what LocalLLM asks for ---------------------------------------------------------------
 
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
@@ -224,8 +216,11 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         return {name: v for name, v in (self.pipeline_kwargs or {}).items() if name in known}
 
 
-def _check_batching(fields: dict[str, Any]) -> None:
-    """Find before and after loading that a model cannot be run in the way that was chosen."""
+def _check_fields(fields: dict[str, Any]) -> None:
+    """Find before and after loading what cannot work."""
+    checked_size(fields.get("batch_size", _DEFAULT_BATCH_SIZE))
+    check_no_token(fields)  # and what dictionaries hold in it
+    check_generation_options(fields.get("pipeline_kwargs") or {})
     batching = fields.get("batching", "static")
     if batching not in {"static", "continuous"}:
         raise ParameterError(

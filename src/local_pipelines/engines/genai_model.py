@@ -38,11 +38,7 @@ _OFF = {"top_k": 2**64 - 1, "no_repeat_ngram_size": 2**64 - 1}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Find options that transformers has and OpenVINO GenAI has not.
-
-    Raises:
-        ParameterError: There is one, with a value.
-    """
+    """Raise ParameterError for options that transformers has and OpenVINO GenAI has not."""
     known = _NAMES | _SETTLED
     unknown = [name for name, value in options.items() if value is not None and name not in known]
     if unknown:
@@ -184,10 +180,7 @@ class GenAIEngine:
             self.pipeline.step()
 
     def stream(self, ids: list[int], config: Any, on_tokens: Any) -> None:
-        """Generate one answer; `on_tokens` gets its tokens and says whether to go on.
-
-        Other threads run meanwhile, which `step` does not let them.
-        """
+        """Generate one answer; `on_tokens` says whether to go on. Other threads run meanwhile."""
         streamer = _streamer(self._genai, on_tokens)
         self.pipeline.generate([_tensor(ids)], [config], streamer)
         if streamer.error is not None:

@@ -122,10 +122,8 @@ class GenAIRun:
         return self.collected.in_order()
 
     def _streams(self, rows: list[_Row]) -> bool:
-        """Whether a single answer is left to the engine.
-
-        In the main thread it is not: only between steps does Python hear an interrupt.
-        """
+        # In the main thread this is not left to the engine: only between steps does Python hear
+        # an interrupt.
         elsewhere = threading.current_thread() is not threading.main_thread()
         return len(rows) == 1 and self._is_single and elsewhere
 
@@ -163,10 +161,7 @@ class GenAIRun:
             row.growing = GrowingAnswer(row.ids, self._engine.decode, self._ends)
 
     def _step(self, rows: list[_Row]) -> list[_Row]:
-        """Compute a token for each row and give the rows that are done.
-
-        Other threads wait as long as the engine's `step` takes.
-        """
+        """Compute a token for each row and give the rows that are done; other threads wait."""
         self._engine.pipeline.step()
         if self._follows:
             growing = [row for row in rows if row.handle.can_read()]

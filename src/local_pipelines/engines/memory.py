@@ -25,11 +25,7 @@ def is_shortage(error: BaseException) -> bool:
 
 
 def free_memory() -> None:
-    """Give back what nothing holds any more.
-
-    To be called after the `except` block has ended: until then the error holds the frames, and
-    they hold the tensors.
-    """
+    """Give back what nothing holds any more: no error either, as its frames hold tensors."""
     gc.collect()
     torch = sys.modules.get("torch")
     for name in ("cuda", "xpu", "mps"):

@@ -61,13 +61,9 @@ _TOKEN = re.compile(r"hf_[A-Za-z0-9]{20}")  # whatever name it is given by
 
 
 def check_no_token(options: Mapping[str, Any] | None) -> None:
-    """Find a token among options: LangChain shows them in `print(llm)`, traces and callbacks.
-
-    Raises:
-        CredentialError: There is one. True and False, which transformers takes as well, are none.
-    """
+    """Raise CredentialError for a token: LangChain shows options in `print(llm)` and traces."""
     for name, value in (options or {}).items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             check_no_token(value)
         named = name in _TOKEN_NAMES and not isinstance(value, bool | None)
         if named or (isinstance(value, str) and _TOKEN.search(value)):
@@ -79,12 +75,7 @@ def check_no_token(options: Mapping[str, Any] | None) -> None:
 
 
 def check_model_kwargs(model_kwargs: Mapping[str, Any] | None) -> None:
-    """Find generation options, and a token, among the options for loading.
-
-    Raises:
-        CredentialError: There is a token.
-        ParameterError: There are generation options: transformers fails on them or ignores them.
-    """
+    """Raise ParameterError for generation options among those for loading, as for a token."""
     check_no_token(model_kwargs)
     given = model_kwargs or {}
     if here := {name: given[name] for name in sorted(_MISPLACED & given.keys())}:
@@ -213,13 +204,10 @@ def _check_temperature(temperature: Any, sampling: object) -> None:
 
 
 def merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a call over those of the model.
+    """Options of a call over those of the model, which must not switch off what the call asks for.
 
     A call's limit replaces any limit, and a call that switches sampling off does so whatever
     temperature the model has.
-
-    Raises:
-        ParameterError: The model's own options switch off what the call asks for.
 
     >>> merged({"max_new_tokens": 64, "temperature": 0.7}, {"max_length": 9, "do_sample": False})
     {'max_length': 9, 'do_sample': False}

@@ -25,7 +25,7 @@ def context_of(size_of: Callable[[str], Any], longest: Any) -> int:
 def checked_tokens(
     ids: list[int], first: int | None, limit: int, context: int, vocabulary: int | None = None
 ) -> list[int]:
-    """Return the tokens of a prompt that a model can read; those of an empty one are its first.
+    """Return the tokens of a prompt that a model can read; those of an empty one are `first`.
 
     Args:
         ids: The prompt's tokens.
@@ -33,10 +33,6 @@ def checked_tokens(
         limit: Tokens of prompt and answer together that the options allow.
         context: Tokens that the model can take.
         vocabulary: How many different tokens the model knows; None if that is not known.
-
-    Raises:
-        ParameterError: There is nothing to read, or no room for an answer.
-        ModelError: The tokenizer gives tokens that the model does not know.
 
     >>> checked_tokens([], 0, 1024, 1024)
     [0]

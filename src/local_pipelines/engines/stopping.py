@@ -17,11 +17,7 @@ _STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
 
 
 def checked_stop(stop: object) -> tuple[str, ...]:
-    """Check what was given as `stop`, a list, a string or None; give it without repetitions.
-
-    Raises:
-        ParameterError: It is something else, or a string is empty.
-    """
+    """Check what was given as `stop`, a list, a string or None; give it without repetitions."""
     if stop is None:
         return ()
     if isinstance(stop, str):
@@ -48,9 +44,7 @@ def checked_stop(stop: object) -> tuple[str, ...]:
 
 
 def find_stop(text: str, stops: Iterable[str]) -> int | None:
-    """Where the stop string begins that is complete first; None if the text has none.
-
-    Of several that end at one place, the longest counts.
+    """Where the stop string begins that is complete first, the longest of several; else None.
 
     >>> find_stop("the cat sat", ["sat", "cat s"])
     4

@@ -25,14 +25,12 @@ def echoes(pipeline: Any) -> bool:
 
 
 def configured(pipeline: Any) -> Any:
-    """A copy of the configuration that a pipeline generates with.
-
-    Since transformers 5.20 it has none of its own: it keeps what it was made with, and its
-    defaults, and joins them with the model's at each call.
-    """
+    """A copy of the configuration that a pipeline generates with."""
     own = getattr(pipeline, "generation_config", None)
     if own is not None:
         return copy.deepcopy(own)
+    # Since transformers 5.20 it has none of its own: it keeps what it was made with, and its
+    # defaults, and joins them with the model's at each call.
     config = copy.deepcopy(pipeline.model.generation_config)
     prepare = getattr(pipeline, "_prepare_generate_kwargs", None)
     given = dict(prepare({})) if prepare is not None else {}
@@ -48,9 +46,6 @@ def generation_config(
     """The complete configuration for `generate`, and the options that are no part of it.
 
     It is `config`, or the pipeline's own, with `options` over it.
-
-    Raises:
-        ParameterError: transformers does not take one of the options.
     """
     options = dict(options)
     given = options.pop("generation_config", None)

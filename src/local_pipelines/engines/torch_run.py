@@ -111,11 +111,6 @@ class TorchRun:
         return checked_tokens(ids, self.config.bos_token_id, self._limit, self.context, known)
 
     @property
-    def device(self) -> Any:
-        """Where the model computes."""
-        return self._pipeline.device
-
-    @property
     def is_special(self) -> bool:
         """Whether something is asked of `generate` that only `generate` itself can do."""
         return bool(self._criteria or self._extra or self._seed is not None)
@@ -134,10 +129,8 @@ class TorchRun:
 
     @property
     def follows(self) -> bool:
-        """Whether text is needed while it is generated.
-
-        With several beams a row's tokens change until the end, and its text is cut afterwards.
-        """
+        """Whether text is needed while it is generated."""
+        # With several beams a row's tokens change until the end, and its text is cut afterwards.
         return self.is_single and (bool(self.ends.strings) or self.request.emit is not None)
 
     @property
@@ -206,13 +199,11 @@ class TorchRun:
             self.request.advance(len(rows))
 
     def _shortage(self, row: TokenizedPrompt) -> MemoryShortageError:
+        fact = tr("Memory ran out over a single prompt of {number:,} tokens.")
+        cause = tr("Model, prompt and answer together need more than {device} has free.")
         return MemoryShortageError(
-            tr("Memory ran out over a single prompt of {number:,} tokens.").format(
-                number=len(row.ids)
-            ),
-            tr("Model, prompt and answer together need more than {device} has free.").format(
-                device=self.device
-            ),
+            fact.format(number=len(row.ids)),
+            cause.format(device=self._pipeline.device),
             tr(
                 "Shorten the prompt or max_new_tokens, load the model with "
                 'model_kwargs={"dtype": "bfloat16"}, or take a smaller one.'
@@ -245,7 +236,7 @@ class TorchRun:
         import torch
         from transformers import StoppingCriteriaList
 
-        width = max(len(row.ids) for row in rows)
+        width, device = max(len(row.ids) for row in rows), self._pipeline.device
         # Penalties count every token before the answer, masked ones too: filled up with a token
         # that a row has anyway, it is penalised as it would be alone.
         ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in rows])
@@ -257,8 +248,8 @@ class TorchRun:
         hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
         with explained_options(lambda: not (watch.has_begun or hooks)):
             output = self.model.generate(
-                input_ids=ids.to(self.device),
-                attention_mask=mask.to(self.device),
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=StoppingCriteriaList([*self._criteria, watch.criterion()]),
                 **self._extra,
@@ -269,10 +260,7 @@ class TorchRun:
         return tokens
 
     def _set_limit(self, config: Any, width: int, room: int) -> None:
-        """Write the limit in the form that the model's own configuration has.
-
-        transformers fills in the other form from there, and then warns that there are two.
-        """
+        # transformers fills in the other form from the model, and then warns that there are two.
         own = self.model.generation_config
         config.max_new_tokens, config.max_length = room, None
         if own.max_length is not None and own.max_new_tokens is None:

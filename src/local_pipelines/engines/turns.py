@@ -59,10 +59,7 @@ class Turns:
             self._leave(ticket)
 
     def stream(self, job: Job[T]) -> Generator[str | Finished[T], None, None]:
-        """Run a job in a thread of its own and give its text as it comes.
-
-        An error in the job is raised here. Closing the iterator stops the job.
-        """
+        """Run a job in a thread and give its text as it comes; closing this stops the job."""
         inbox: SimpleQueue[_Item[T]] = SimpleQueue()
         leave = self._submit(job, inbox.put)
         try:
