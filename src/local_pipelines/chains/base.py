@@ -42,7 +42,14 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size, whole_number
 from local_pipelines.workbench.progress import progress_bar
 
-__all__ = ["LocalLLM"]
+__all__ = ["AsyncManager", "Configs", "Inputs", "LocalLLM", "Manager", "Stop"]
+
+# What LangChain hands over, and often not.
+Stop = list[str] | None
+Manager = CallbackManagerForLLMRun | None
+AsyncManager = AsyncCallbackManagerForLLMRun | None
+Configs = RunnableConfig | list[RunnableConfig] | None
+Inputs = list[LanguageModelInput]
 
 
 _CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
@@ -260,22 +267,14 @@ class LocalLLM(BaseLLM):
         return self._token_ids(text, special=True)
 
     def generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        callbacks: Any = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, callbacks: Any = None, **kwargs: Any
     ) -> LLMResult:
         """Answer prompts; LangChain's cache keeps answers to other options apart."""
         with _called_with(self, kwargs):
             return super().generate(prompts, stop, callbacks, **kwargs)
 
     async def agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        callbacks: Any = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, callbacks: Any = None, **kwargs: Any
     ) -> LLMResult:
         """Do the same without blocking the event loop."""
         with _called_with(self, kwargs):
@@ -290,31 +289,19 @@ class LocalLLM(BaseLLM):
         return {**super()._identifying_params, **call}
 
     def _generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> LLMResult:
         start = time.perf_counter()
         return self._result(self.answers(prompts, stop, **kwargs), start)
 
     async def _agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> LLMResult:
         start = time.perf_counter()
         return self._result(await self.aanswers(prompts, stop, **kwargs), start)
 
     def _stream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
         with closing(self.pieces(prompt, stop, **kwargs)) as pieces:
             for piece in pieces:
@@ -324,11 +311,7 @@ class LocalLLM(BaseLLM):
                 yield chunk
 
     async def _astream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[GenerationChunk]:
         async with aclosing(self.apieces(prompt, stop, **kwargs)) as pieces:
             async for piece in pieces:
@@ -342,7 +325,7 @@ class LocalLLM(BaseLLM):
         input: LanguageModelInput,  # noqa: A002 - LangChain's name
         config: RunnableConfig | None = None,
         *,
-        stop: list[str] | None = None,
+        stop: Stop = None,
         **kwargs: Any,
     ) -> Iterator[str]:
         """Give the answer's text as it comes; no piece is empty."""
@@ -356,7 +339,7 @@ class LocalLLM(BaseLLM):
         input: LanguageModelInput,  # noqa: A002 - LangChain's name
         config: RunnableConfig | None = None,
         *,
-        stop: list[str] | None = None,
+        stop: Stop = None,
         **kwargs: Any,
     ) -> AsyncIterator[str]:
         """Give the answer's text as it comes, without blocking the event loop."""
@@ -368,8 +351,8 @@ class LocalLLM(BaseLLM):
 
     def batch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -390,8 +373,8 @@ class LocalLLM(BaseLLM):
 
     async def abatch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -403,11 +386,7 @@ class LocalLLM(BaseLLM):
         return [outputs[place] for place in range(len(inputs))]
 
     def _plan(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None,
-        return_exceptions: bool,
-        kwargs: dict[str, Any],
+        self, inputs: Inputs, config: Configs, return_exceptions: bool, kwargs: dict[str, Any]
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
         """The calls that a batch is made of: the places of their prompts, and their arguments."""
         # LangChain would make a call of its own for every `max_concurrency` prompts. Here it limits
@@ -426,7 +405,7 @@ class LocalLLM(BaseLLM):
             }
             yield group, arguments | kwargs
 
-    def _groups(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> list[list[int]]:
+    def _groups(self, inputs: Inputs, kwargs: dict[str, Any]) -> list[list[int]]:
         """The inputs that can be answered together, then each of the others alone."""
         places = list(range(len(inputs)))
         if self._is_answerable(inputs, kwargs):  # tokenized once, not one by one
@@ -434,7 +413,7 @@ class LocalLLM(BaseLLM):
         good = [place for place in places if self._is_answerable([inputs[place]], kwargs)]
         return [good] * bool(good) + [[place] for place in sorted({*places} - {*good})]
 
-    def _is_answerable(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> bool:
+    def _is_answerable(self, inputs: Inputs, kwargs: dict[str, Any]) -> bool:
         try:
             prompts = [self._convert_input(each).to_string() for each in inputs]
             for prompt in prompts:

@@ -8,7 +8,6 @@ from contextlib import aclosing, closing
 from typing import Any, Self
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
@@ -16,13 +15,13 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from langchain_huggingface import ChatHuggingFace
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from local_pipelines.chains.base import LocalLLM
+from local_pipelines.chains.base import AsyncManager, Configs, Inputs, LocalLLM, Manager, Stop
 from local_pipelines.chains.chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
 from local_pipelines.chains.pipeline import LocalPipeline
 from local_pipelines.engines.options import check_no_token
@@ -142,14 +141,12 @@ class LocalChat(ChatHuggingFace):
     def _llm_type(self) -> str:
         return "local-chat"
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+    def _get_ls_params(self, stop: Stop = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params.setdefault("ls_model_name", self._model_name)
         return params
 
-    def _get_invocation_params(
-        self, stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def _get_invocation_params(self, stop: Stop = None, **kwargs: Any) -> dict[str, Any]:
         check_no_token(kwargs)  # here, as callbacks get them before any of our methods is called
         params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
         return params
@@ -187,11 +184,7 @@ class LocalChat(ChatHuggingFace):
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """Count the tokens of a conversation, as the model reads it with its chat template.
-
-        A part of a conversation that the template refuses, such as an answer without its question,
-        is counted without the template.
-        """
+        """Count the tokens of a conversation, with the chat template where that takes it."""
         if tools:
             raise _no_tools(self._model_name)
         if not messages:
@@ -202,7 +195,7 @@ class LocalChat(ChatHuggingFace):
             return super().get_num_tokens_from_messages(list(messages))
         return len(self.get_token_ids(prompt))
 
-    def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _options(self, stop: Stop, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What the llm is asked for: its own names, and no special tokens a second time."""
         options = {name: value for name, value in kwargs.items() if name not in _IDLE_OPTIONS}
         for name in ("tools", "tool_choice", "response_format", "functions"):
@@ -218,8 +211,8 @@ class LocalChat(ChatHuggingFace):
     def _generate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: Manager = None,
         stream: bool | None = None,
         **kwargs: Any,
     ) -> ChatResult:
@@ -232,8 +225,8 @@ class LocalChat(ChatHuggingFace):
     async def _agenerate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: AsyncManager = None,
         stream: bool | None = None,
         **kwargs: Any,
     ) -> ChatResult:
@@ -246,8 +239,8 @@ class LocalChat(ChatHuggingFace):
     def _stream(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: Manager = None,
         *,
         stream_usage: bool | None = None,
         **kwargs: Any,
@@ -268,8 +261,8 @@ class LocalChat(ChatHuggingFace):
     async def _astream(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: AsyncManager = None,
         *,
         stream_usage: bool | None = None,
         **kwargs: Any,
@@ -289,8 +282,8 @@ class LocalChat(ChatHuggingFace):
 
     def batch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -316,8 +309,8 @@ class LocalChat(ChatHuggingFace):
 
     async def abatch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -357,10 +350,7 @@ class LocalChat(ChatHuggingFace):
         return answer
 
     def _batch_request(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None,
-        kwargs: dict[str, Any],
+        self, inputs: Inputs, config: Configs, kwargs: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
         """The prompts to compute, and how; what is wrong is raised by its own run."""
         prompts: list[str] = []
@@ -384,9 +374,7 @@ class LocalChat(ChatHuggingFace):
             options["batch_size"] = min(limit, options.get("batch_size") or self.llm.batch_size)
         return prompts, options
 
-    def _is_cached(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> bool:
+    def _is_cached(self, messages: list[BaseMessage], stop: Stop, kwargs: dict[str, Any]) -> bool:
         """Whether LangChain will find the answer in its cache, by the key that it makes itself."""
         cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
         if cache is None or self.cache is False:

@@ -103,23 +103,20 @@ def _check_texts(llm: LocalLLM, messages: list[dict[str, Any]], template: str) -
             numbers = llm._token_ids(text, special=False)
             found = next((names[number] for number in numbers if number in names), None)
         if found is not None:
+            fact = tr("A message contains {mark}, which is no text for this model.")
+            step = tr("Leave it out, or write it with a blank inside: {mark}.")
             raise ParameterError(
-                tr("A message contains {mark}, which is no text for this model.").format(
-                    mark=found
-                ),
+                fact.format(mark=found),
                 tr("With it a text could end its turn and speak as somebody else."),
-                tr("Leave it out, or write it with a blank inside: {mark}.").format(
-                    mark=f"{found[:1]} {found[1:]}"
-                ),
+                step.format(mark=f"{found[:1]} {found[1:]}"),
             )
 
 
 def _no_template(model_name: str) -> ModelError:
     known = [entry.id for entry in catalogue() if entry.has_chat_template]
+    fact = tr('"{model_name}" has no chat template: it was not trained for conversations.')
     return ModelError(
-        tr('"{model_name}" has no chat template: it was not trained for conversations.').format(
-            model_name=model_name
-        ),
+        fact.format(model_name=model_name),
         tr("Models that have one: {names}.").format(names=", ".join(known)),
         tr(
             "Use one of them, use the model as an llm without LocalChat, or write"

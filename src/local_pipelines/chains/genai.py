@@ -95,10 +95,9 @@ class GenAIPipeline(LocalLLM):
         generating = _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         export = read_export(folder)
         if not export.has_tokenizer:
+            fact = tr("{folder} lacks the converted tokenizer, openvino_tokenizer.xml.")
             raise ExportError(
-                tr("{folder} lacks the converted tokenizer, openvino_tokenizer.xml.").format(
-                    folder=export.folder
-                ),
+                fact.format(folder=export.folder),
                 tr("The model was exported without openvino-tokenizers."),
                 tr('Run `install_packages("openvino")` and export the model again.'),
             )
@@ -176,14 +175,15 @@ class GenAIPipeline(LocalLLM):
         return GenAIRun(self._engine, request, self.pipeline_kwargs)
 
     @property
-    def _engine(self) -> Any:
+    def _engine(self) -> GenAIEngine:
         if self.engine is None:
             raise ParameterError(
                 tr("This GenAIPipeline has no model."),
                 tr("It was made without one."),
                 tr('Write GenAIPipeline.from_model_id("pocket").'),
             )
-        return self.engine
+        engine: GenAIEngine = self.engine
+        return engine
 
     @property
     def _model_name(self) -> str:
@@ -211,16 +211,13 @@ class GenAIPipeline(LocalLLM):
         return read_chat_template(self.folder or Path(), self._engine.tokenizer_config)
 
     def _token_names(self) -> Mapping[str, Any]:
-        names: Mapping[str, Any] = self._engine.tokenizer_config
-        return names
+        return self._engine.tokenizer_config
 
     def _token_ids(self, text: str, *, special: bool) -> list[int]:
-        ids: list[int] = self._engine.encode([text], special=special)[0]
-        return ids
+        return self._engine.encode([text], special=special)[0]
 
     def _special_tokens(self) -> dict[str, int]:
-        tokens: dict[str, int] = self._engine.special_tokens
-        return tokens
+        return self._engine.special_tokens
 
 
 def _checked(

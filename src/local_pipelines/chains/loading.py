@@ -121,21 +121,17 @@ class _Wish:
 def _check_backend(backend: str, weight_format: str | None) -> None:
     if backend not in BACKENDS:
         near = nearest(str(backend).lower(), BACKENDS) or "auto"
+        fact = tr("{backend!r} is none of the backends {names}.")
         raise ParameterError(
-            tr("{backend!r} is none of the backends {names}.").format(
-                backend=backend, names=", ".join(map(repr, BACKENDS))
-            ),
+            fact.format(backend=backend, names=", ".join(map(repr, BACKENDS))),
             next_step=tr('Write backend="{near}".').format(near=near),
         )
     if weight_format is not None:
         checked_format(weight_format)
     if backend == "torch" and weight_format not in {None, "fp32"}:
-        raise ParameterError(
-            tr('weight_format="{weight_format}" is for OpenVINO, not for torch.').format(
-                weight_format=weight_format
-            ),
-            next_step=tr('Write backend="genai", or leave weight_format out.'),
-        )
+        fact = tr('weight_format="{weight_format}" is for OpenVINO, not for torch.')
+        step = tr('Write backend="genai", or leave weight_format out.')
+        raise ParameterError(fact.format(weight_format=weight_format), next_step=step)
 
 
 def _load_suitable(wish: _Wish) -> LocalLLM:
@@ -204,10 +200,9 @@ def check_engine(backend: str, device: str | int = "auto") -> None:
     if backend not in _PACKAGES:
         return
     if installed_backend(backend) is None:
+        fact = tr('backend="{backend}" needs {package}, which is not installed.')
         raise MissingPackageError(
-            tr('backend="{backend}" needs {package}, which is not installed.').format(
-                backend=backend, package=_PACKAGES[backend]
-            ),
+            fact.format(backend=backend, package=_PACKAGES[backend]),
             tr("OpenVINO is an extra of this course."),
             tr('Run `install_packages("openvino")`, or `pip install "local-pipelines[openvino]"`.'),
         )
@@ -224,19 +219,13 @@ def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
 
 def _load_torch(wish: _Wish) -> LocalLLM:
     if not wish.for_torch:
-        raise ParameterError(
-            tr("{name} is a model in OpenVINO's format, which torch cannot read.").format(
-                name=wish.model.name
-            ),
-            next_step=tr('Write backend="genai", or name the model that it was made from.'),
-        )
+        fact = tr("{name} is a model in OpenVINO's format, which torch cannot read.")
+        step = tr('Write backend="genai", or name the model that it was made from.')
+        raise ParameterError(fact.format(name=wish.model.name), next_step=step)
     if is_openvino_device(wish.device) and wish.device != "CPU":
-        raise DeviceError(
-            tr("device={device!r} is a name of OpenVINO's, not of torch's.").format(
-                device=wish.device
-            ),
-            next_step=tr('Write device="auto", or backend="genai".'),
-        )
+        fact = tr("device={device!r} is a name of OpenVINO's, not of torch's.")
+        step = tr('Write device="auto", or backend="genai".')
+        raise DeviceError(fact.format(device=wish.device), next_step=step)
     device = select_device(wish.device)
     dtype = _fitting_dtype(wish, device)
     from local_pipelines.chains.pipeline import LocalPipeline

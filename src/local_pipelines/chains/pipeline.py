@@ -223,10 +223,9 @@ def _check_fields(fields: dict[str, Any]) -> None:
     check_generation_options(fields.get("pipeline_kwargs") or {})
     batching = fields.get("batching", "static")
     if batching not in {"static", "continuous"}:
-        raise ParameterError(
-            tr("batching={batching!r} is none of the ways there are.").format(batching=batching),
-            next_step=tr('Write batching="static" or batching="continuous".'),
-        )
+        fact = tr("batching={batching!r} is none of the ways there are.")
+        step = tr('Write batching="static" or batching="continuous".')
+        raise ParameterError(fact.format(batching=batching), next_step=step)
     if batching == "continuous" and fields.get("pipeline") is not None:
         check_device(fields["pipeline"])
 
@@ -249,14 +248,9 @@ def _weights_mark(model: Any) -> str:
 
 def _check_task(task: str) -> None:
     if task != _TASK:
-        raise ParameterError(
-            tr('task="{task}" is not what LocalPipeline does: it goes on with a text.').format(
-                task=task
-            ),
-            next_step=tr(
-                'Write task="{task}", or use langchain_huggingface.HuggingFacePipeline.'
-            ).format(task=_TASK),
-        )
+        fact = tr('task="{task}" is not what LocalPipeline does: it goes on with a text.')
+        step = tr('Write task="{task}", or use langchain_huggingface.HuggingFacePipeline.')
+        raise ParameterError(fact.format(task=task), next_step=step.format(task=_TASK))
 
 
 def _checked_device(device: int | str | None, device_map: str | None, backend: str) -> int | None:
@@ -264,10 +258,9 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
     if device is None:
         return None
     if device_map is not None:
+        fact = tr("device={device!r} and device_map={device_map!r} contradict each other.")
         raise ParameterError(
-            tr("device={device!r} and device_map={device_map!r} contradict each other.").format(
-                device=device, device_map=device_map
-            ),
+            fact.format(device=device, device_map=device_map),
             tr("device puts the whole model in one place, device_map spreads it."),
             tr("Leave one of them out."),
         )
@@ -277,7 +270,6 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
             tr("Its devices have names of their own."),
             tr('Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.'),
         )
-
     return select_device(device).index
 
 

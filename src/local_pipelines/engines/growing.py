@@ -26,17 +26,11 @@ class EndedAnswer:
 
 @dataclass(frozen=True)
 class Ends:
-    """What ends an answer.
-
-    Args:
-        strings: Stop strings, found in the text.
-        stop_tokens: Stop strings that are special tokens: no text shows them.
-        end_tokens: Tokens with which the model itself ends a text.
-    """
+    """What ends an answer."""
 
     strings: tuple[str, ...] = ()
-    stop_tokens: frozenset[int] = frozenset()
-    end_tokens: frozenset[int] = frozenset()
+    stop_tokens: frozenset[int] = frozenset()  # stop strings that no text shows: special tokens
+    end_tokens: frozenset[int] = frozenset()  # with which the model itself ends a text
 
     @classmethod
     def of(

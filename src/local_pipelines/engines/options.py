@@ -128,18 +128,16 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
 
 
 def _no_effect(names: list[str], switch: str) -> str:
-    return tr("{names} would have no effect with {switch}.").format(
-        names=listed(names), switch=switch
-    )
+    fact = tr("{names} would have no effect with {switch}.")
+    return fact.format(names=listed(names), switch=switch)
 
 
 def _check_length(options: Mapping[str, Any]) -> None:
     length, new = options.get("max_length"), options.get("max_new_tokens")
     if length is not None and new is not None:
+        fact = tr("max_length={length!r} and max_new_tokens={new!r} contradict each other.")
         raise ParameterError(
-            tr("max_length={length!r} and max_new_tokens={new!r} contradict each other.").format(
-                length=length, new=new
-            ),
+            fact.format(length=length, new=new),
             tr("max_length counts the prompt too, max_new_tokens only the answer."),
             tr("Write max_new_tokens={new!r} alone.").format(new=new),
         )
@@ -187,14 +185,9 @@ def _check_temperature(temperature: Any, sampling: object) -> None:
     if temperature is None:
         return
     if not is_finite(temperature) or temperature < 0:
-        raise ParameterError(
-            tr("temperature={temperature!r} cannot work: it is a number above 0.").format(
-                temperature=temperature
-            ),
-            next_step=tr(
-                "Write temperature=0.7, or do_sample=False for the same answer every time."
-            ),
-        )
+        fact = tr("temperature={temperature!r} cannot work: it is a number above 0.")
+        step = tr("Write temperature=0.7, or do_sample=False for the same answer every time.")
+        raise ParameterError(fact.format(temperature=temperature), next_step=step)
     if temperature == 0 and sampling:
         raise ParameterError(
             tr("temperature=0 and do_sample=True contradict each other."),
@@ -236,14 +229,12 @@ def _check_switched_off(defaults: Mapping[str, Any], options: Mapping[str, Any])
     if not switch or not given or _switch(options):
         return
     way = "do_sample=True" if switch == "do_sample=False" else "temperature=0.7"
+    cause = tr("{switch} stands among the model's own options (pipeline_kwargs).")
+    step = tr("Add {option} to the call, or take {switch} away there.")
     raise ParameterError(
         _no_effect(given, switch),
-        tr("{switch} stands among the model's own options (pipeline_kwargs).").format(
-            switch=switch
-        ),
-        tr("Add {option} to the call, or take {switch} away there.").format(
-            option=way, switch=switch
-        ),
+        cause.format(switch=switch),
+        step.format(option=way, switch=switch),
     )
 
 

@@ -38,10 +38,9 @@ def checked_tokens(
     [0]
     """
     if vocabulary is not None and ids and max(ids) >= vocabulary:
+        fact = tr("The tokenizer gives token {token}, and the model knows {number:,} tokens.")
         raise ModelError(
-            tr("The tokenizer gives token {token}, and the model knows {number:,} tokens.").format(
-                token=max(ids), number=vocabulary
-            ),
+            fact.format(token=max(ids), number=vocabulary),
             tr("They do not belong together."),
             tr("Take model and tokenizer from the same folder."),
         )
@@ -55,19 +54,14 @@ def checked_tokens(
         )
     if len(ids) < limit:
         return ids
-    fact = tr("The prompt has {number:,} tokens; {most:,} is the most here.").format(
-        number=len(ids), most=limit - 1
-    )
+    fact = tr("The prompt has {number:,} tokens; {most:,} is the most here.")
+    fact = fact.format(number=len(ids), most=limit - 1)
     if limit < context:
         cause = tr("max_length={limit} counts the prompt too.").format(limit=limit)
         raise ParameterError(fact, cause, tr("Write max_new_tokens instead of max_length."))
-    raise ParameterError(
-        fact,
-        tr("This model reads {context:,} tokens, prompt and answer together.").format(
-            context=context
-        ),
-        tr("Shorten the prompt, or split it into several."),
-    )
+    cause = tr("This model reads {context:,} tokens, prompt and answer together.")
+    step = tr("Shorten the prompt, or split it into several.")
+    raise ParameterError(fact, cause.format(context=context), step)
 
 
 def refuse_bytes(prompt: object) -> None:
@@ -91,10 +85,9 @@ def check_text(prompt: object) -> None:
     try:
         prompt.encode()
     except UnicodeEncodeError as error:  # half of a character that takes two places in UTF-16
+        fact = tr("The prompt has no character at place {place}, but half of one.")
         raise ParameterError(
-            tr("The prompt has no character at place {place}, but half of one.").format(
-                place=error.start
-            ),
+            fact.format(place=error.start),
             tr("It was cut in the middle, or read in the wrong encoding."),
             tr('Read the text again with encoding="utf-8".'),
         ) from None

@@ -29,17 +29,12 @@ def checked_stop(stop: object) -> tuple[str, ...]:
     strings = tuple(dict.fromkeys(stop))
     for string in strings:
         if not isinstance(string, str):
-            raise ParameterError(
-                tr("stop holds {string!r}, which is no string.").format(string=string),
-                tr("Generation stops at text, not at numbers or bytes."),
-                tr(_STEP),
-            )
+            fact = tr("stop holds {string!r}, which is no string.").format(string=string)
+            cause = tr("Generation stops at text, not at numbers or bytes.")
+            raise ParameterError(fact, cause, tr(_STEP))
         if not string:
-            raise ParameterError(
-                tr("stop holds an empty string."),
-                tr("Every text begins with it: nothing is left."),
-                tr(_STEP),
-            )
+            cause = tr("Every text begins with it: nothing is left.")
+            raise ParameterError(tr("stop holds an empty string."), cause, tr(_STEP))
     return strings
 
 
