@@ -56,6 +56,8 @@ class TorchRun:
     ) -> None:
         self._pipeline = pipeline
         self.model = pipeline.model
+        config = self.model.config  # the part of it that tells of the text has the sizes
+        self._sized = config.get_text_config() if hasattr(config, "get_text_config") else config
         self._tokenizer = pipeline.tokenizer
         self.request = request
         self.collected = AnswerCollector(request)
@@ -106,7 +108,7 @@ class TorchRun:
     def _checked(self, ids: list[int]) -> list[int]:
         if self._tokenizing.get("handle_long_generation") == "hole" and self.config.max_new_tokens:
             ids = ids[-max(1, self.context - self.config.max_new_tokens) :]
-        size = getattr(_text_config(self.model), "vocab_size", None)
+        size = getattr(self._sized, "vocab_size", None)
         known = size if isinstance(size, int) else None  # how many tokens it has vectors for
         return checked_tokens(ids, self.config.bos_token_id, self._limit, self.context, known)
 
@@ -118,8 +120,8 @@ class TorchRun:
     @property
     def context(self) -> int:
         """How many tokens the model can take."""
-        config, longest = _text_config(self.model), getattr(self._tokenizer, "model_max_length", 0)
-        return context_of(lambda name: getattr(config, name, None), longest)
+        longest = getattr(self._tokenizer, "model_max_length", None)
+        return context_of(lambda name: getattr(self._sized, name, None), longest)
 
     @property
     def _limit(self) -> int:
@@ -242,7 +244,11 @@ class TorchRun:
         ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in rows])
         mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
         config = copy.deepcopy(self.config)
-        self._set_limit(config, width, self.longest_answer(rows[0]))
+        own, room = self.model.generation_config, self.longest_answer(rows[0])
+        config.max_new_tokens, config.max_length = room, None
+        if own.max_length is not None and own.max_new_tokens is None:
+            # transformers fills in the model's form of a limit, and then warns that there are two.
+            config.max_new_tokens, config.max_length = None, width + room
         config.pad_token_id = self._pad_id()
         watch.seen = width
         hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
@@ -258,13 +264,6 @@ class TorchRun:
         each = output.shape[0] // len(rows)  # num_return_sequences: the first is the best
         tokens: list[list[int]] = output[::each, width:].tolist()
         return tokens
-
-    def _set_limit(self, config: Any, width: int, room: int) -> None:
-        # transformers fills in the other form from the model, and then warns that there are two.
-        own = self.model.generation_config
-        config.max_new_tokens, config.max_length = room, None
-        if own.max_length is not None and own.max_new_tokens is None:
-            config.max_new_tokens, config.max_length = None, width + room
 
     def _pad_id(self) -> int:
         for candidate in (self.config.pad_token_id, self._tokenizer.pad_token_id):
@@ -349,11 +348,6 @@ def special_tokens(tokenizer: Any) -> dict[str, int]:
     """Tokens that no text shows, by their names: a stop string among them is found by its id."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     return {str(token): number for number, token in added.items() if token.special}
-
-
-def _text_config(model: Any) -> Any:
-    config = model.config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _as_list(value: Any) -> list[int]:
