@@ -1,7 +1,7 @@
 """What LangChain sees of a model on this machine, the same for every engine that runs one.
 
 An engine subclasses `LocalLLM` and gives four things: answers to a list of prompts (`_answer`),
-the object whose calls have to queue (`_engine`), and its chat template with a way to fill it in.
+the object whose calls have to queue (`_engine`), its chat template, and its tokens.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Mapping
 from contextlib import aclosing, closing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
@@ -25,6 +25,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import get_config_list
 from pydantic import ConfigDict, PrivateAttr
 
+from local_pipelines.chains.chat_template import render_chat_template
 from local_pipelines.engines.options import (
     GENERATION_OPTIONS,
     check_generation_options,
@@ -33,17 +34,22 @@ from local_pipelines.engines.options import (
 )
 from local_pipelines.engines.prompts import check_text, refuse_bytes
 from local_pipelines.engines.report import BatchReport, Interrupted
-from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest, tokens_per_second
+from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest, token_figures
 from local_pipelines.engines.stopping import checked_stop
-from local_pipelines.engines.turns import Emit, Finished, Turns, turns_of
-from local_pipelines.errors import EngineError, LocalPipelinesError
+from local_pipelines.engines.turns import Emit, Finished, Job, Turns, turns_of
+from local_pipelines.errors import EngineError, LocalPipelinesError, ParameterError
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size, whole_number
 from local_pipelines.workbench.progress import progress_bar
 
-__all__ = [
-    "LocalLLM",
-]
+__all__ = ["AsyncManager", "Configs", "Inputs", "LocalLLM", "Manager", "Stop"]
+
+# What LangChain hands over, and often not.
+Stop = list[str] | None
+Manager = CallbackManagerForLLMRun | None
+AsyncManager = AsyncCallbackManagerForLLMRun | None
+Configs = RunnableConfig | list[RunnableConfig] | None
+Inputs = list[LanguageModelInput]
 
 
 _CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
@@ -79,16 +85,13 @@ class LocalLLM(BaseLLM):
     _process: int = PrivateAttr(default_factory=os.getpid)
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Belong to the process that has unpickled it."""
         super().__setstate__(state)
-        self._process = os.getpid()
+        self._process = os.getpid()  # it belongs to the process that has unpickled it
 
     @property
     def last_batch(self) -> BatchReport | None:
         """How the last call was computed: sizes of batches, halvings, seconds; None before it."""
         return self._last_batch
-
-    # --- what an engine gives ---------------------------------------------------------------
 
     @abstractmethod
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
@@ -113,7 +116,10 @@ class LocalLLM(BaseLLM):
     def chat_template(self) -> str | None:
         """The model's chat template; None if it has none."""
 
-    @abstractmethod
+    def _token_names(self) -> Mapping[str, Any]:
+        """What a template calls the special tokens: "bos_token" and the like."""
+        return {}
+
     def apply_chat_template(
         self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
     ) -> str:
@@ -124,6 +130,13 @@ class LocalLLM(BaseLLM):
             template: Used in place of the model's own template.
             kwargs: More variables for the template, such as `tools`.
         """
+        chosen = template or self.chat_template
+        if chosen is None:
+            raise ParameterError(
+                tr("{model_id} has no chat template.").format(model_id=self._model_name),
+                next_step=tr("Give one as template=…."),
+            )
+        return render_chat_template(chosen, messages, self._token_names(), **kwargs)
 
     @abstractmethod
     def _token_ids(self, text: str, *, special: bool) -> list[int]:
@@ -137,20 +150,8 @@ class LocalLLM(BaseLLM):
         """Whether answers begin with the prompt."""
         return bool(request.echo)
 
-    # --- answers, as engines and chat models use them ---------------------------------------
-
     def answers(self, prompts: list[str], stop: Any = None, **kwargs: Any) -> list[GeneratedAnswer]:
-        """Answer prompts, in their order.
-
-        Args:
-            prompts: Texts to go on from.
-            stop: Strings to stop at.
-            kwargs: `pipeline_kwargs`, `skip_prompt`, `batch_size`, `progress`, or generation
-                options by their own names.
-
-        Raises:
-            ParameterError: A prompt or an option cannot work; nothing has been computed then.
-        """
+        """Answer prompts, in their order."""
         request = self._request(prompts, stop, kwargs)
         with self._turns().held():
             return self._run(request)
@@ -169,10 +170,7 @@ class LocalLLM(BaseLLM):
     def pieces(
         self, prompt: str, stop: Any = None, **kwargs: Any
     ) -> Generator[str | GeneratedAnswer, None, None]:
-        """Give the text of an answer as it comes, and the whole answer at the end.
-
-        Closing the iterator ends the generation.
-        """
+        """Give an answer's text as it comes, and the whole at the end; closing this ends it."""
         request = self._request([prompt], stop, kwargs, streamed=True)
         with closing(self._turns().stream(self._job(request))) as events:
             for event in events:
@@ -187,9 +185,7 @@ class LocalLLM(BaseLLM):
             async for event in events:
                 yield event.value[0] if isinstance(event, Finished) else event
 
-    def _job(
-        self, request: GenerationRequest
-    ) -> Callable[[Emit, threading.Event], list[GeneratedAnswer]]:
+    def _job(self, request: GenerationRequest) -> Job[list[GeneratedAnswer]]:
         def job(emit: Emit, stopped: threading.Event) -> list[GeneratedAnswer]:
             request.stopped = stopped
             if request.emit is not None:
@@ -202,18 +198,20 @@ class LocalLLM(BaseLLM):
         echo = self._echoes(request)
         if echo:
             request.show("".join(request.prompts[:1]))
-        with _progress_bar(request) as bar:
+        total = len(request.prompts)
+        with progress_bar(total, "prompt") if request.progress else nullcontext() as bar:
             request.advance = bar.update if bar else request.advance
-            with self._explained_interrupt(request):
-                answers = self._answer(request)
-        return answers if not echo else _with_prompts(request.prompts, answers)
+            answers = self._explained(request)
+        if not echo:
+            return answers
+        pairs = zip(request.prompts, answers, strict=True)
+        return [replace(answer, text=prompt + answer.text) for prompt, answer in pairs]
 
-    @contextmanager
-    def _explained_interrupt(self, request: GenerationRequest) -> Iterator[None]:
-        """Say, when somebody stops a batch, where the answers are that there are."""
+    def _explained(self, request: GenerationRequest) -> list[GeneratedAnswer]:
+        """Answer; say, when somebody stops a batch, where the answers are that there are."""
         before = self._last_batch
         try:
-            yield
+            return self._answer(request)
         except KeyboardInterrupt as error:
             report = self._last_batch
             if report is None or report is before or len(request.prompts) == 1:
@@ -225,75 +223,58 @@ class LocalLLM(BaseLLM):
                 ).format(done=report.answered, total=report.prompts)
             ) from error
 
-    def _check_process(self) -> None:
+    def _request(
+        self, prompts: list[str], stop: Any, kwargs: dict[str, Any], *, streamed: bool = False
+    ) -> GenerationRequest:
         if self._process != os.getpid():
             raise EngineError(
                 tr("This model was loaded in another process."),
                 tr("A forked process has none of its threads, and would wait for them for ever."),
                 tr('Load it here, or begin with multiprocessing.set_start_method("spawn").'),
             )
-
-    def _request(
-        self, prompts: list[str], stop: Any, kwargs: dict[str, Any], *, streamed: bool = False
-    ) -> GenerationRequest:
-        self._check_process()
         options = dict(kwargs.get("pipeline_kwargs") or {})
         options |= {name: value for name, value in kwargs.items() if name not in _CALL_OPTIONS}
         for name in sorted(set(kwargs) - _CALL_OPTIONS - GENERATION_OPTIONS):
             raise unknown_option(name, GENERATION_OPTIONS | _CALL_OPTIONS | {"stop"})
         check_generation_options(options)
         strings = checked_stop(stop) + checked_stop(options.pop("stop_strings", None))
-        templated = bool(kwargs.get("templated"))
         for prompt in prompts:
             check_text(prompt)
+        skip = kwargs.get("skip_prompt")
         return GenerationRequest(
             prompts=prompts,
             stop=strings,
             options=options,
-            batch_size=checked_size(
-                self.batch_size if (size := kwargs.get("batch_size")) is None else size
-            ),
-            templated=templated,
-            echo=None if kwargs.get("skip_prompt") is None else not kwargs["skip_prompt"],
+            batch_size=self._batch_size(kwargs),
+            templated=bool(kwargs.get("templated")),
+            echo=None if skip is None else not skip,
             progress=bool(kwargs.get("progress", self.progress)) and not streamed,
             emit=(lambda _: None) if streamed else None,
         )
 
+    def _batch_size(self, kwargs: dict[str, Any]) -> int:
+        size = kwargs.get("batch_size")
+        return checked_size(self.batch_size if size is None else size)
+
     def _turns(self) -> Turns:
         return turns_of(self._engine)
 
-    # --- LangChain's side --------------------------------------------------------------------
-
     def get_token_ids(self, text: str) -> list[int]:
-        """Give the numbers of a prompt's tokens, by the model's own tokenizer.
-
-        `get_num_tokens` counts them.
-
-        Raises:
-            ParameterError: The text is none.
-        """
+        """Give the numbers of a prompt's tokens, by the model's own tokenizer."""
         check_text(text)
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         return self._token_ids(text, special=True)
 
     def generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        callbacks: Any = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, callbacks: Any = None, **kwargs: Any
     ) -> LLMResult:
         """Answer prompts; LangChain's cache keeps answers to other options apart."""
         with _called_with(self, kwargs):
             return super().generate(prompts, stop, callbacks, **kwargs)
 
     async def agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        callbacks: Any = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, callbacks: Any = None, **kwargs: Any
     ) -> LLMResult:
         """Do the same without blocking the event loop."""
         with _called_with(self, kwargs):
@@ -301,59 +282,40 @@ class LocalLLM(BaseLLM):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What LangChain's cache and traces know of this model, and of the call it is in.
-
-        LangChain forgets a call's options in the key of its cache, and a text of three tokens would
-        be the answer to whoever wants thirty.
-        """
+        # LangChain forgets a call's options in the key of its cache, and a text of three tokens
+        # would be the answer to whoever wants thirty.
         owner, options = _call.get()
         call = {"call_options": options} if owner is self and options else {}
         return {**super()._identifying_params, **call}
 
     def _generate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> LLMResult:
         start = time.perf_counter()
         return self._result(self.answers(prompts, stop, **kwargs), start)
 
     async def _agenerate(
-        self,
-        prompts: list[str],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompts: list[str], stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> LLMResult:
         start = time.perf_counter()
         return self._result(await self.aanswers(prompts, stop, **kwargs), start)
 
     def _stream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompt: str, stop: Stop = None, run_manager: Manager = None, **kwargs: Any
     ) -> Iterator[GenerationChunk]:
         with closing(self.pieces(prompt, stop, **kwargs)) as pieces:
             for piece in pieces:
-                chunk = self._chunk(piece)
+                chunk = _chunk(piece)
                 if run_manager and chunk.text:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
 
     async def _astream(
-        self,
-        prompt: str,
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
+        self, prompt: str, stop: Stop = None, run_manager: AsyncManager = None, **kwargs: Any
     ) -> AsyncIterator[GenerationChunk]:
         async with aclosing(self.apieces(prompt, stop, **kwargs)) as pieces:
             async for piece in pieces:
-                chunk = self._chunk(piece)
+                chunk = _chunk(piece)
                 if run_manager and chunk.text:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -363,7 +325,7 @@ class LocalLLM(BaseLLM):
         input: LanguageModelInput,  # noqa: A002 - LangChain's name
         config: RunnableConfig | None = None,
         *,
-        stop: list[str] | None = None,
+        stop: Stop = None,
         **kwargs: Any,
     ) -> Iterator[str]:
         """Give the answer's text as it comes; no piece is empty."""
@@ -377,7 +339,7 @@ class LocalLLM(BaseLLM):
         input: LanguageModelInput,  # noqa: A002 - LangChain's name
         config: RunnableConfig | None = None,
         *,
-        stop: list[str] | None = None,
+        stop: Stop = None,
         **kwargs: Any,
     ) -> AsyncIterator[str]:
         """Give the answer's text as it comes, without blocking the event loop."""
@@ -389,8 +351,8 @@ class LocalLLM(BaseLLM):
 
     def batch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -411,8 +373,8 @@ class LocalLLM(BaseLLM):
 
     async def abatch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -424,36 +386,26 @@ class LocalLLM(BaseLLM):
         return [outputs[place] for place in range(len(inputs))]
 
     def _plan(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None,
-        return_exceptions: bool,
-        kwargs: dict[str, Any],
+        self, inputs: Inputs, config: Configs, return_exceptions: bool, kwargs: dict[str, Any]
     ) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """The calls that a batch is made of: the places of their prompts, and their arguments.
-
-        LangChain would make a call of its own for every `max_concurrency` prompts. Here it limits
-        the rows of a batch, so that one call has all answers, also when it is stopped.
-        """
+        """The calls that a batch is made of: the places of their prompts, and their arguments."""
+        # LangChain would make a call of its own for every `max_concurrency` prompts. Here it limits
+        # the rows of a batch, so that one call has all answers, also when it is stopped.
         configs = get_config_list(config, len(inputs))
         most = configs[0].get("max_concurrency") if configs else None
         if most is not None:
-            size = kwargs.get("batch_size")
-            size = checked_size(self.batch_size if size is None else size)
-            kwargs = {**kwargs, "batch_size": min(size, whole_number("max_concurrency", most))}
+            most = whole_number("max_concurrency", most)
+            kwargs = {**kwargs, "batch_size": min(self._batch_size(kwargs), most)}
         places = self._groups(inputs, kwargs) if return_exceptions else [list(range(len(inputs)))]
         for group in places:
-            yield (
-                group,
-                {
-                    "inputs": [inputs[place] for place in group],
-                    "config": [{**configs[place], "max_concurrency": None} for place in group],
-                    "return_exceptions": return_exceptions,
-                    **kwargs,
-                },
-            )
+            arguments = {
+                "inputs": [inputs[place] for place in group],
+                "config": [{**configs[place], "max_concurrency": None} for place in group],
+                "return_exceptions": return_exceptions,
+            }
+            yield group, arguments | kwargs
 
-    def _groups(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> list[list[int]]:
+    def _groups(self, inputs: Inputs, kwargs: dict[str, Any]) -> list[list[int]]:
         """The inputs that can be answered together, then each of the others alone."""
         places = list(range(len(inputs)))
         if self._is_answerable(inputs, kwargs):  # tokenized once, not one by one
@@ -461,7 +413,7 @@ class LocalLLM(BaseLLM):
         good = [place for place in places if self._is_answerable([inputs[place]], kwargs)]
         return [good] * bool(good) + [[place] for place in sorted({*places} - {*good})]
 
-    def _is_answerable(self, inputs: list[LanguageModelInput], kwargs: dict[str, Any]) -> bool:
+    def _is_answerable(self, inputs: Inputs, kwargs: dict[str, Any]) -> bool:
         try:
             prompts = [self._convert_input(each).to_string() for each in inputs]
             for prompt in prompts:
@@ -475,22 +427,10 @@ class LocalLLM(BaseLLM):
         refuse_bytes(model_input)
         return super()._convert_input(model_input)
 
-    def _chunk(self, piece: str | GeneratedAnswer) -> GenerationChunk:
-        if isinstance(piece, str):
-            return GenerationChunk(text=piece)
-        return GenerationChunk(text="", generation_info=piece.info())
-
     def _result(self, answers: list[GeneratedAnswer], start: float) -> LLMResult:
-        seconds = time.perf_counter() - start
         read = sum(answer.input_tokens for answer in answers)
         written = sum(answer.output_tokens for answer in answers)
-        usage = {
-            "input_tokens": read,
-            "output_tokens": written,
-            "total_tokens": read + written,
-            "seconds": seconds,
-            "tokens_per_second": tokens_per_second(written, seconds),
-        }
+        usage = token_figures(read, written, time.perf_counter() - start)
         return LLMResult(
             generations=[[Generation(text=a.text, generation_info=a.info())] for a in answers],
             llm_output={"model_name": self._model_name, "token_usage": usage},
@@ -510,11 +450,7 @@ def _called_with(llm: LocalLLM, kwargs: dict[str, Any]) -> Iterator[None]:
         _call.reset(token)
 
 
-def _with_prompts(prompts: list[str], answers: list[GeneratedAnswer]) -> list[GeneratedAnswer]:
-    return [replace(a, text=prompt + a.text) for prompt, a in zip(prompts, answers, strict=True)]
-
-
-def _progress_bar(request: GenerationRequest) -> Any:
-    if not request.progress:
-        return nullcontext()
-    return progress_bar(len(request.prompts), "prompt")
+def _chunk(piece: str | GeneratedAnswer) -> GenerationChunk:
+    if isinstance(piece, str):
+        return GenerationChunk(text=piece)
+    return GenerationChunk(text="", generation_info=piece.info())

@@ -8,7 +8,6 @@ from contextlib import aclosing, closing
 from typing import Any, Self
 
 from langchain_core.caches import BaseCache
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.globals import get_llm_cache
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
@@ -16,13 +15,13 @@ from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables import Runnable
 from langchain_core.runnables.config import get_config_list
 from langchain_core.tools import BaseTool
 from langchain_huggingface import ChatHuggingFace
 from pydantic import ConfigDict, PrivateAttr, model_validator
 
-from local_pipelines.chains.base import LocalLLM
+from local_pipelines.chains.base import AsyncManager, Configs, Inputs, LocalLLM, Manager, Stop
 from local_pipelines.chains.chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
 from local_pipelines.chains.pipeline import LocalPipeline
 from local_pipelines.engines.options import check_no_token
@@ -33,17 +32,10 @@ from local_pipelines.wording.messages import tr
 
 __all__ = ["LocalChat"]
 
-# Fields of ChatHuggingFace that speak to a server. Here they would have no effect.
-_SERVER_FIELDS = (
-    "frequency_penalty",
-    "logit_bias",
-    "logprobs",
-    "presence_penalty",
-    "top_logprobs",
-)
+# Fields of ChatHuggingFace that speak to a server.
+_SERVER_FIELDS = ("frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs")
 # Call options that LangChain sends along and that change nothing here.
 _IDLE_OPTIONS = frozenset({"stream", "stream_options", "stream_usage"})
-
 # Fields that change what is answered, beside the model.
 _ANSWERING = ("chat_template", "temperature", "max_tokens", "top_p", "seed", "stop")
 
@@ -124,8 +116,6 @@ class LocalChat(ChatHuggingFace):
         )
         return cls(llm=llm, **kwargs)
 
-    # --- construction ------------------------------------------------------------------------
-
     @model_validator(mode="after")
     def validate_llm(self) -> Self:
         """Leave the check to `__init__`: pydantic would wrap the error into its own."""
@@ -133,9 +123,8 @@ class LocalChat(ChatHuggingFace):
 
     def _resolve_model_id(self) -> None:
         self.model_id = self.model_id or self.llm._model_name
-        self.tokenizer = self.tokenizer or getattr(
-            getattr(self.llm, "pipeline", None), "tokenizer", None
-        )
+        pipeline = getattr(self.llm, "pipeline", None)
+        self.tokenizer = self.tokenizer or getattr(pipeline, "tokenizer", None)
 
     def _check_fields(self) -> None:
         idle = [name for name in _SERVER_FIELDS if getattr(self, name, None) is not None]
@@ -152,29 +141,24 @@ class LocalChat(ChatHuggingFace):
     def _llm_type(self) -> str:
         return "local-chat"
 
-    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+    def _get_ls_params(self, stop: Stop = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params.setdefault("ls_model_name", self._model_name)
         return params
 
-    def _get_invocation_params(
-        self, stop: list[str] | None = None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def _get_invocation_params(self, stop: Stop = None, **kwargs: Any) -> dict[str, Any]:
         check_no_token(kwargs)  # here, as callbacks get them before any of our methods is called
         params: dict[str, Any] = super()._get_invocation_params(stop=stop, **kwargs)
         return params
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What LangChain's cache tells chats apart by."""
         own = {f"chat_{name}": getattr(self, name) for name in _ANSWERING}
         return {"llm": {**self.llm._identifying_params, "_type": self.llm._llm_type}, **own}
 
     @property
     def _model_name(self) -> str:
         return str(self.model_id or self.llm._model_name)
-
-    # --- from messages to the prompt ------------------------------------------------------------
 
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         refuse_bytes(model_input)
@@ -191,10 +175,7 @@ class LocalChat(ChatHuggingFace):
         return chat_prompt(self.llm, messages, self.chat_template)
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Give the numbers of a text's tokens, by the model's own tokenizer.
-
-        `get_num_tokens` counts them.
-        """
+        """Give the numbers of a text's tokens, by the model's own tokenizer."""
         if self.custom_get_token_ids is not None:
             return self.custom_get_token_ids(text)
         ids: list[int] = self.llm._token_ids(text, special=False)
@@ -203,11 +184,7 @@ class LocalChat(ChatHuggingFace):
     def get_num_tokens_from_messages(
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """Count the tokens of a conversation, as the model reads it with its chat template.
-
-        A part of a conversation that the template refuses, such as an answer without its question,
-        is counted without the template.
-        """
+        """Count the tokens of a conversation, with the chat template where that takes it."""
         if tools:
             raise _no_tools(self._model_name)
         if not messages:
@@ -218,32 +195,24 @@ class LocalChat(ChatHuggingFace):
             return super().get_num_tokens_from_messages(list(messages))
         return len(self.get_token_ids(prompt))
 
-    def _options(self, stop: list[str] | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _options(self, stop: Stop, kwargs: dict[str, Any]) -> dict[str, Any]:
         """What the llm is asked for: its own names, and no special tokens a second time."""
         options = {name: value for name, value in kwargs.items() if name not in _IDLE_OPTIONS}
         for name in ("tools", "tool_choice", "response_format", "functions"):
             if options.pop(name, None):
                 raise _no_tools(self._model_name)
-        fields: dict[str, Any] = {
-            "max_new_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "seed": self.seed,
-        }
-        for name in list(fields):
-            options.setdefault(name, fields[name])
+        own = {name: getattr(self, name) for name in ("temperature", "top_p", "seed")}
+        options = own | {"max_new_tokens": self.max_tokens} | options
         if (limit := options.pop("max_tokens", None)) is not None:
             options["max_new_tokens"] = limit
         options = {name: value for name, value in options.items() if value is not None}
         return options | {"stop": self.stop if stop is None else stop, "templated": True}
 
-    # --- LangChain's side -----------------------------------------------------------------------
-
     def _generate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: Manager = None,
         stream: bool | None = None,
         **kwargs: Any,
     ) -> ChatResult:
@@ -256,8 +225,8 @@ class LocalChat(ChatHuggingFace):
     async def _agenerate(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: AsyncManager = None,
         stream: bool | None = None,
         **kwargs: Any,
     ) -> ChatResult:
@@ -270,8 +239,8 @@ class LocalChat(ChatHuggingFace):
     def _stream(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: Manager = None,
         *,
         stream_usage: bool | None = None,
         **kwargs: Any,
@@ -279,12 +248,12 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         prompt = self._to_chat_prompt(messages)
         if (answer := self._computed(prompt)) is not None:
-            yield self._chat_chunk(answer.text)
-            yield self._chat_chunk(answer, usage=usage)
+            yield self._chunk(answer.text, usage=usage)
+            yield self._chunk(answer, usage=usage)
             return
         with closing(self.llm.pieces(prompt, **self._options(stop, kwargs))) as pieces:
             for piece in pieces:
-                chunk = self._chat_chunk(piece, usage=usage)
+                chunk = self._chunk(piece, usage=usage)
                 if run_manager:
                     run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
@@ -292,8 +261,8 @@ class LocalChat(ChatHuggingFace):
     async def _astream(
         self,
         messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        stop: Stop = None,
+        run_manager: AsyncManager = None,
         *,
         stream_usage: bool | None = None,
         **kwargs: Any,
@@ -301,25 +270,25 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         prompt = self._to_chat_prompt(messages)
         if (answer := self._computed(prompt)) is not None:
-            yield self._chat_chunk(answer.text)
-            yield self._chat_chunk(answer, usage=usage)
+            yield self._chunk(answer.text, usage=usage)
+            yield self._chunk(answer, usage=usage)
             return
         async with aclosing(self.llm.apieces(prompt, **self._options(stop, kwargs))) as pieces:
             async for piece in pieces:
-                chunk = self._chat_chunk(piece, usage=usage)
+                chunk = self._chunk(piece, usage=usage)
                 if run_manager:
                     await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                 yield chunk
 
     def batch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """GeneratedAnswer many conversations, as many at a time as the llm's `batch_size` says.
+        """Answer many conversations, as many at a time as the llm's `batch_size` says.
 
         Args:
             inputs: The conversations.
@@ -328,11 +297,11 @@ class LocalChat(ChatHuggingFace):
             kwargs: What `invoke` takes.
         """
         prompts, options = self._batch_request(inputs, config, kwargs)
-        answers: list[GeneratedAnswer] | Exception = []
+        answers: list[GeneratedAnswer] | list[Exception]
         try:
             answers = self.llm.answers(prompts, **options) if prompts else []
         except Exception as error:  # noqa: BLE001 - each run of the batch reports it
-            answers = error
+            answers = [error] * len(prompts)
         one_batch = self._with_answers(prompts, answers)
         return ChatHuggingFace.batch(
             one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
@@ -340,8 +309,8 @@ class LocalChat(ChatHuggingFace):
 
     async def abatch(
         self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None = None,
+        inputs: Inputs,
+        config: Configs = None,
         *,
         return_exceptions: bool = False,
         **kwargs: Any,
@@ -349,27 +318,25 @@ class LocalChat(ChatHuggingFace):
         """Do the same without blocking the event loop."""
         # In a thread: a cache may ask a disk or a server.
         prompts, options = await asyncio.to_thread(self._batch_request, inputs, config, kwargs)
-        answers: list[GeneratedAnswer] | Exception = []
+        answers: list[GeneratedAnswer] | list[Exception]
         try:
             answers = await self.llm.aanswers(prompts, **options) if prompts else []
         except Exception as error:  # noqa: BLE001 - each run of the batch reports it
-            answers = error
+            answers = [error] * len(prompts)
         one_batch = self._with_answers(prompts, answers)
         return await ChatHuggingFace.abatch(
             one_batch, inputs, config, return_exceptions=return_exceptions, **kwargs
         )
 
-    def _with_answers(self, prompts: list[str], answers: list[GeneratedAnswer] | Exception) -> Self:
-        """A copy of this chat for one batch, which has the answers to its prompts.
-
-        LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
-        with their callbacks and traces, but the model has answered all prompts together before.
-        """
+    def _with_answers(
+        self, prompts: list[str], answers: Sequence[GeneratedAnswer | Exception]
+    ) -> Self:
+        """A copy of this chat for one batch, which has the answers to its prompts."""
+        # LangChain runs a chat model's batch as so many single calls in threads. The runs are kept,
+        # with their callbacks and traces, but the model has answered all prompts together before.
         copied = self.model_copy()
-        rows: Sequence[GeneratedAnswer | Exception]
-        rows = [answers] * len(prompts) if isinstance(answers, Exception) else answers
         copied._ready = {}
-        for prompt, answer in zip(prompts, rows, strict=True):
+        for prompt, answer in zip(prompts, answers, strict=True):
             copied._ready.setdefault(prompt, []).append(answer)
         return copied
 
@@ -383,10 +350,7 @@ class LocalChat(ChatHuggingFace):
         return answer
 
     def _batch_request(
-        self,
-        inputs: list[LanguageModelInput],
-        config: RunnableConfig | list[RunnableConfig] | None,
-        kwargs: dict[str, Any],
+        self, inputs: Inputs, config: Configs, kwargs: dict[str, Any]
     ) -> tuple[list[str], dict[str, Any]]:
         """The prompts to compute, and how; what is wrong is raised by its own run."""
         prompts: list[str] = []
@@ -410,9 +374,7 @@ class LocalChat(ChatHuggingFace):
             options["batch_size"] = min(limit, options.get("batch_size") or self.llm.batch_size)
         return prompts, options
 
-    def _is_cached(
-        self, messages: list[BaseMessage], stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> bool:
+    def _is_cached(self, messages: list[BaseMessage], stop: Stop, kwargs: dict[str, Any]) -> bool:
         """Whether LangChain will find the answer in its cache, by the key that it makes itself."""
         cache = self.cache if isinstance(self.cache, BaseCache) else get_llm_cache()
         if cache is None or self.cache is False:
@@ -432,12 +394,8 @@ class LocalChat(ChatHuggingFace):
             llm_output={"model_name": self._model_name, "token_usage": usage},
         )
 
-    def _chat_chunk(
-        self, piece: str | GeneratedAnswer, *, usage: bool = True
-    ) -> ChatGenerationChunk:
+    def _chunk(self, piece: str | GeneratedAnswer, *, usage: bool) -> ChatGenerationChunk:
         return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
-
-    # --- tools ------------------------------------------------------------------------------------
 
     def bind_tools(
         self,
@@ -457,7 +415,6 @@ class LocalChat(ChatHuggingFace):
 
 
 def _check_llm(llm: object) -> None:
-    """Take models of this package only: others cannot do what is promised here."""
     if not isinstance(llm, LocalLLM):
         raise ParameterError(
             tr("LocalChat cannot work with a {kind}.").format(kind=type(llm).__name__),

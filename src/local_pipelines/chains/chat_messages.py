@@ -24,25 +24,15 @@ from local_pipelines.wording.messages import tr
 
 __all__ = ["answer_message", "answer_piece", "as_dicts", "chat_prompt"]
 
-_ROLES = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "ai": "assistant",
-}
+_ROLES = {"human": "user", "ai": "assistant"}
+_ROLES |= {name: name for name in ("system", "user", "assistant")}
 _MESSAGE_ROLES = ((SystemMessage, "system"), (AIMessage, "assistant"), (HumanMessage, "user"))
 # What templates begin a turn with, where it is no token of its own: <|user|>, <<SYS>>, [/INST].
 _MARK = re.compile(r"<\|[^<>|\s]+\|>|<</?[A-Z]+>>|\[/?[A-Z_]{3,}\]")
 
 
 def chat_prompt(llm: LocalLLM, messages: Sequence[BaseMessage], template: str | None) -> str:
-    """Write a conversation as the model was trained to read it.
-
-    Args:
-        llm: The model.
-        messages: The conversation; somebody else than the model has the last word.
-        template: Used in place of the model's own template.
+    """Write a conversation, or `template` in place of the model's own, as the model reads it.
 
     Raises:
         ModelError: The model was not trained for conversations.
@@ -113,34 +103,26 @@ def _check_texts(llm: LocalLLM, messages: list[dict[str, Any]], template: str) -
             numbers = llm._token_ids(text, special=False)
             found = next((names[number] for number in numbers if number in names), None)
         if found is not None:
-            raise _is_a_turn(found)
-
-
-def _is_a_turn(mark: str) -> ParameterError:
-    return ParameterError(
-        tr("A message contains {mark}, which is no text for this model.").format(mark=mark),
-        tr("With it a text could end its turn and speak as somebody else."),
-        tr("Leave it out, or write it with a blank inside: {mark}.").format(
-            mark=f"{mark[:1]} {mark[1:]}"
-        ),
-    )
+            fact = tr("A message contains {mark}, which is no text for this model.")
+            step = tr("Leave it out, or write it with a blank inside: {mark}.")
+            raise ParameterError(
+                fact.format(mark=found),
+                tr("With it a text could end its turn and speak as somebody else."),
+                step.format(mark=f"{found[:1]} {found[1:]}"),
+            )
 
 
 def _no_template(model_name: str) -> ModelError:
     known = [entry.id for entry in catalogue() if entry.has_chat_template]
+    fact = tr('"{model_name}" has no chat template: it was not trained for conversations.')
     return ModelError(
-        tr('"{model_name}" has no chat template: it was not trained for conversations.').format(
-            model_name=model_name
-        ),
+        fact.format(model_name=model_name),
         tr("Models that have one: {names}.").format(names=", ".join(known)),
         tr(
             "Use one of them, use the model as an llm without LocalChat, or write"
             " LocalChat(llm=llm, chat_template=…)."
         ),
     )
-
-
-# --- from answers to messages --------------------------------------------------------------------
 
 
 def answer_message(answer: GeneratedAnswer, model_name: str) -> AIMessage:
@@ -153,13 +135,7 @@ def answer_message(answer: GeneratedAnswer, model_name: str) -> AIMessage:
 
 
 def answer_piece(piece: str | GeneratedAnswer, model_name: str, *, usage: bool) -> AIMessageChunk:
-    """A piece of a stream as a message: a text, or, at the end, what the answer cost.
-
-    Args:
-        piece: The text, or the whole answer.
-        model_name: What metadata call the model.
-        usage: Give the token counts at the end.
-    """
+    """A piece of a stream as a message: a text, or, at the end, what the answer cost."""
     if isinstance(piece, str):
         return AIMessageChunk(content=piece)
     return AIMessageChunk(

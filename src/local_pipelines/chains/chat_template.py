@@ -19,7 +19,7 @@ from typing import Any
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["no_chat_template", "read_chat_template", "render_chat_template"]
+__all__ = ["read_chat_template", "render_chat_template"]
 
 _SPECIAL = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 _MOST_STEPS = 300_000  # turns of loops and calls of one filling in: two seconds at most
@@ -33,11 +33,7 @@ class _WithoutEndError(Exception):
 
 
 def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """The template that a model's folder holds; None if it holds none.
-
-    Raises:
-        ModelError: What is there is no text.
-    """
+    """The template that a model's folder holds; None if it holds none."""
     file = folder / "chat_template.jinja"
     try:
         return file.read_text(encoding="utf-8")
@@ -51,14 +47,6 @@ def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str
     if template is not None and not isinstance(template, str):
         raise _is_no_template("tokenizer_config.json")
     return template or None
-
-
-def no_chat_template(model_name: str) -> ParameterError:
-    """The error for messages that no template can write."""
-    return ParameterError(
-        tr("{model_id} has no chat template.").format(model_id=model_name),
-        next_step=tr("Give one as template=…."),
-    )
 
 
 def _is_no_template(place: str) -> ModelError:
@@ -76,12 +64,6 @@ def render_chat_template(
     **variables: Any,
 ) -> str:
     """Write messages as the text that the model was trained on.
-
-    Args:
-        template: The template, in Jinja.
-        messages: Dictionaries with "role" and "content".
-        tokenizer_config: Names the special tokens.
-        variables: More of what the template may use.
 
     Raises:
         ParameterError: The template refuses the messages, fails, or does not come to an end.
@@ -114,17 +96,19 @@ def render_chat_template(
         _steps.reset(token)
 
 
-# --- bounds ------------------------------------------------------------------------------------
-
-
 def _step() -> None:
     if next(_steps.get()) > _MOST_STEPS:
         raise _WithoutEndError(tr("it does not come to an end"))
 
 
-def _bounded(value: Any) -> Any:
-    if isinstance(value, str | list | tuple) and len(value) > _MOST_CHARACTERS:
+def _check_size(size: int) -> None:
+    if size > _MOST_CHARACTERS:
         raise _WithoutEndError(tr("it writes without end"))
+
+
+def _bounded(value: Any) -> Any:
+    if isinstance(value, str | list | tuple):
+        _check_size(len(value))
     return value
 
 
@@ -133,8 +117,7 @@ def _counted(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
         _step()
         size += len(value) if isinstance(value, str) else 0
-        if size > _MOST_CHARACTERS:
-            raise _WithoutEndError(tr("it writes without end"))
+        _check_size(size)
         yield value
 
 
@@ -147,9 +130,8 @@ def _joined(values: Iterable[Any]) -> str:
 def _refuse_huge(operator: str, left: Any, right: Any) -> None:
     """Find out before it is computed that a product or a power would be endless."""
     for text, times in ((left, right), (right, left)):
-        repeats = isinstance(text, str | list | tuple) and isinstance(times, int)
-        if operator == "*" and repeats and len(text) * times > _MOST_CHARACTERS:
-            raise _WithoutEndError(tr("it writes without end"))
+        if operator == "*" and isinstance(text, str | list | tuple) and isinstance(times, int):
+            _check_size(len(text) * times)
     if operator == "**" and isinstance(right, int) and right > 1000:
         raise _WithoutEndError(tr("it does not come to an end"))
 

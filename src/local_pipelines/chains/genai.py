@@ -6,16 +6,12 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import Field
 
 from local_pipelines.chains.base import LocalLLM
-from local_pipelines.chains.chat_template import (
-    no_chat_template,
-    read_chat_template,
-    render_chat_template,
-)
+from local_pipelines.chains.chat_template import read_chat_template
 from local_pipelines.engines.genai_model import GenAIEngine, check_options
 from local_pipelines.engines.genai_run import GenAIRun
 from local_pipelines.engines.generation_defaults import check_generation_defaults
@@ -28,9 +24,6 @@ from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.kept import load_kept
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
-
-if TYPE_CHECKING:
-    from local_pipelines.engines.genai_run import GenAIRun
 
 __all__ = ["GenAIPipeline"]
 
@@ -102,7 +95,12 @@ class GenAIPipeline(LocalLLM):
         generating = _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         export = read_export(folder)
         if not export.has_tokenizer:
-            raise _has_no_tokenizer(export.folder)
+            fact = tr("{folder} lacks the converted tokenizer, openvino_tokenizer.xml.")
+            raise ExportError(
+                fact.format(folder=export.folder),
+                tr("The model was exported without openvino-tokenizers."),
+                tr('Run `install_packages("openvino")` and export the model again.'),
+            )
         check_genai_device(device, ov_config)
         check_generation_defaults(export.folder)
         config = exact_config(device, export.weight_format, ov_config or {})
@@ -163,8 +161,6 @@ class GenAIPipeline(LocalLLM):
         )
         return load_kept(model_id, weight_format, load)
 
-    # --- what LocalLLM asks for ---------------------------------------------------------------
-
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
         try:
@@ -179,14 +175,15 @@ class GenAIPipeline(LocalLLM):
         return GenAIRun(self._engine, request, self.pipeline_kwargs)
 
     @property
-    def _engine(self) -> Any:
+    def _engine(self) -> GenAIEngine:
         if self.engine is None:
             raise ParameterError(
                 tr("This GenAIPipeline has no model."),
                 tr("It was made without one."),
                 tr('Write GenAIPipeline.from_model_id("pocket").'),
             )
-        return self.engine
+        engine: GenAIEngine = self.engine
+        return engine
 
     @property
     def _model_name(self) -> str:
@@ -211,37 +208,16 @@ class GenAIPipeline(LocalLLM):
     @property
     def chat_template(self) -> str | None:
         """The chat template in the model's folder; None if there is none."""
-        return read_chat_template(self._folder, self._engine.tokenizer_config)
+        return read_chat_template(self.folder or Path(), self._engine.tokenizer_config)
 
-    def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
-    ) -> str:
-        """Write messages as the text that the model was trained on.
-
-        Args:
-            messages: Dictionaries with "role" and "content".
-            template: Used in place of the model's own template.
-            kwargs: More variables for the template, such as `tools`.
-        """
-        chosen = template or self.chat_template
-        if chosen is None:
-            raise no_chat_template(self.model_id)
-        return render_chat_template(chosen, messages, self._engine.tokenizer_config, **kwargs)
+    def _token_names(self) -> Mapping[str, Any]:
+        return self._engine.tokenizer_config
 
     def _token_ids(self, text: str, *, special: bool) -> list[int]:
-        ids: list[int] = self._engine.encode([text], special=special)[0]
-        return ids
+        return self._engine.encode([text], special=special)[0]
 
     def _special_tokens(self) -> dict[str, int]:
-        tokens: dict[str, int] = self._engine.special_tokens
-        return tokens
-
-    @property
-    def _folder(self) -> Path:
-        return self.folder or Path()
-
-
-# --- before anything is loaded -----------------------------------------------------------------
+        return self._engine.special_tokens
 
 
 def _checked(
@@ -263,11 +239,3 @@ def _checked(
     check_generation_options(given)
     check_options(given)
     return given
-
-
-def _has_no_tokenizer(folder: Path) -> ExportError:
-    return ExportError(
-        tr("{folder} lacks the converted tokenizer, openvino_tokenizer.xml.").format(folder=folder),
-        tr("The model was exported without openvino-tokenizers."),
-        tr('Run `install_packages("openvino")` and export the model again.'),
-    )

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from local_pipelines.chains.base import LocalLLM
 from local_pipelines.chains.genai import GenAIPipeline
@@ -39,16 +38,12 @@ from local_pipelines.workbench.devices import (
     select_device,
 )
 from local_pipelines.workbench.machine import ram
+from local_pipelines.workbench.versions import installed_version
 
-__all__ = [
-    "check_engine",
-    "installed_backend",
-    "load_llm",
-    "may_have_accelerator",
-]
+__all__ = ["check_engine", "installed_backend", "load_llm", "may_have_accelerator"]
 
 _PACKAGES = {"genai": "openvino-genai", "openvino": "optimum-intel"}
-_OV_DEVICES = {"auto": "CPU", "cpu": "CPU", "-1": "CPU"}
+_CPU_NAMES = {"auto", "cpu", "-1"}
 
 
 def load_llm(
@@ -88,7 +83,11 @@ def load_llm(
     if batch_size is not None:
         checked_size(batch_size)
     wish = _Wish(locate(model_id), device, max_new_tokens, batch_size, weight_format)
-    wish.check_model()
+    if weight_format is not None and not wish.for_torch:
+        raise ParameterError(
+            tr("weight_format has no effect on a model that is exported already."),
+            next_step=tr("Leave it out, or name the model that the export was made from."),
+        )
     if backend == "auto":
         return _load_suitable(wish)
     return _load(wish, backend, tr("It was asked for."))
@@ -105,10 +104,6 @@ class _Wish:
     weight_format: str | None
 
     @property
-    def name(self) -> str:
-        return self.model.name
-
-    @property
     def is_export(self) -> bool:
         """Whether the model is in OpenVINO's format already, and stays as it is."""
         return "openvino" in self.model.formats and not (self.for_torch and self.weight_format)
@@ -122,36 +117,21 @@ class _Wish:
     def sizes(self) -> dict[str, Any]:
         return {} if self.batch_size is None else {"batch_size": self.batch_size}
 
-    def check_model(self) -> None:
-        """Find what cannot be before a framework is imported."""
-        if self.weight_format is not None and not self.for_torch:
-            raise ParameterError(
-                tr("weight_format has no effect on a model that is exported already."),
-                next_step=tr("Leave it out, or name the model that the export was made from."),
-            )
-
 
 def _check_backend(backend: str, weight_format: str | None) -> None:
     if backend not in BACKENDS:
         near = nearest(str(backend).lower(), BACKENDS) or "auto"
+        fact = tr("{backend!r} is none of the backends {names}.")
         raise ParameterError(
-            tr("{backend!r} is none of the backends {names}.").format(
-                backend=backend, names=", ".join(map(repr, BACKENDS))
-            ),
+            fact.format(backend=backend, names=", ".join(map(repr, BACKENDS))),
             next_step=tr('Write backend="{near}".').format(near=near),
         )
     if weight_format is not None:
         checked_format(weight_format)
     if backend == "torch" and weight_format not in {None, "fp32"}:
-        raise ParameterError(
-            tr('weight_format="{weight_format}" is for OpenVINO, not for torch.').format(
-                weight_format=weight_format
-            ),
-            next_step=tr('Write backend="genai", or leave weight_format out.'),
-        )
-
-
-# --- which engine ------------------------------------------------------------------------------
+        fact = tr('weight_format="{weight_format}" is for OpenVINO, not for torch.')
+        step = tr('Write backend="genai", or leave weight_format out.')
+        raise ParameterError(fact.format(weight_format=weight_format), next_step=step)
 
 
 def _load_suitable(wish: _Wish) -> LocalLLM:
@@ -175,18 +155,15 @@ def _load_suitable(wish: _Wish) -> LocalLLM:
 
 def _load_export(wish: _Wish, reason: str) -> LocalLLM:
     """Load an export with GenAI, or with optimum-intel if only that can run it."""
-    if (
-        read_export(wish.model.place or Path()).has_tokenizer
-        or installed_backend("openvino") is None
-    ):
+    only_genai = installed_backend("openvino") is None
+    fact = tr("The folder lacks the tokenizer that OpenVINO GenAI reads.")
+    if only_genai or read_export(wish.model.place or Path()).has_tokenizer:
         try:
             return _load(wish, "genai", reason)
         except EngineError as error:
-            if installed_backend("openvino") is None:
+            if only_genai:
                 raise
             fact = error.fact
-    else:
-        fact = tr("The folder lacks the tokenizer that OpenVINO GenAI reads.")
     return _load(wish, "openvino", tr("OpenVINO GenAI cannot: {fact}").format(fact=fact))
 
 
@@ -204,31 +181,17 @@ def _why_torch(device: str | int) -> str:
 
 def may_have_accelerator() -> bool:
     """Whether torch is worth importing to look for a GPU."""
-    rocm_or_xpu = any(mark in (_version("torch") or "") for mark in ("+rocm", "+xpu"))
+    rocm_or_xpu = any(mark in (installed_version("torch") or "") for mark in ("+rocm", "+xpu"))
     return nvidia_driver_present() or rocm_or_xpu or sys.platform == "darwin"
 
 
 def installed_backend(backend: str) -> str | None:
     """The version of a backend's package; `None` where it is not installed."""
-    return _version(_PACKAGES[backend])
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-# --- the engines -------------------------------------------------------------------------------
+    return installed_version(_PACKAGES[backend])
 
 
 def check_engine(backend: str, device: str | int = "auto") -> None:
     """Find out, before a model is looked for, that a backend is missing or has no such device.
-
-    Args:
-        backend: One of `BACKENDS`; "auto" passes, as it takes what there is.
-        device: As in `load_llm`.
 
     Raises:
         MissingPackageError: The backend is not installed.
@@ -237,47 +200,32 @@ def check_engine(backend: str, device: str | int = "auto") -> None:
     if backend not in _PACKAGES:
         return
     if installed_backend(backend) is None:
+        fact = tr('backend="{backend}" needs {package}, which is not installed.')
         raise MissingPackageError(
-            tr('backend="{backend}" needs {package}, which is not installed.').format(
-                backend=backend, package=_PACKAGES[backend]
-            ),
+            fact.format(backend=backend, package=_PACKAGES[backend]),
             tr("OpenVINO is an extra of this course."),
             tr('Run `install_packages("openvino")`, or `pip install "local-pipelines[openvino]"`.'),
         )
     _openvino_device(device)
 
 
-class _Loader(Protocol):
-    def __call__(self, wish: _Wish) -> LocalLLM: ...
-
-
 def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
     check_engine(backend, wish.device)
-    loaders: dict[str, _Loader] = {
-        "torch": _load_torch,
-        "openvino": _load_openvino,
-        "genai": _load_genai,
-    }
-    llm = loaders[backend](wish)
+    load = {"torch": _load_torch, "openvino": _load_openvino, "genai": _load_genai}[backend]
+    llm = load(wish)
     llm.backend, llm.reason = backend, reason
     return llm
 
 
 def _load_torch(wish: _Wish) -> LocalLLM:
     if not wish.for_torch:
-        raise ParameterError(
-            tr("{name} is a model in OpenVINO's format, which torch cannot read.").format(
-                name=wish.name
-            ),
-            next_step=tr('Write backend="genai", or name the model that it was made from.'),
-        )
+        fact = tr("{name} is a model in OpenVINO's format, which torch cannot read.")
+        step = tr('Write backend="genai", or name the model that it was made from.')
+        raise ParameterError(fact.format(name=wish.model.name), next_step=step)
     if is_openvino_device(wish.device) and wish.device != "CPU":
-        raise DeviceError(
-            tr("device={device!r} is a name of OpenVINO's, not of torch's.").format(
-                device=wish.device
-            ),
-            next_step=tr('Write device="auto", or backend="genai".'),
-        )
+        fact = tr("device={device!r} is a name of OpenVINO's, not of torch's.")
+        step = tr('Write device="auto", or backend="genai".')
+        raise DeviceError(fact.format(device=wish.device), next_step=step)
     device = select_device(wish.device)
     dtype = _fitting_dtype(wish, device)
     from local_pipelines.chains.pipeline import LocalPipeline
@@ -293,19 +241,14 @@ def _load_torch(wish: _Wish) -> LocalLLM:
 
 
 def _fitting_dtype(wish: _Wish, device: Device) -> str:
-    """The number format to compute in: on a processor 32 bits, as the other engines do.
-
-    Raises:
-        ModelError: The model does not fit, in no format that suits the device.
-    """
+    """The number format to compute in: on a processor 32 bits, as the other engines do."""
     formats = ("float32", device.dtype) if device.index < 0 else (device.dtype,)
     for dtype in dict.fromkeys(formats):
         fit = fit_module.will_it_fit(wish.model, device, dtype=dtype)
         if fit.verdict != "does not fit":
             return dtype
     raise ModelError(
-        fit.reason,
-        next_step=tr("To try all the same, use LocalPipeline.from_model_id."),
+        fit.reason, next_step=tr("To try all the same, use LocalPipeline.from_model_id.")
     )
 
 
@@ -317,18 +260,16 @@ def _load_openvino(wish: _Wish) -> LocalLLM:
 
     def load(folder: Path) -> LocalLLM:
         export = read_export(folder)
+        config = exact_config(device, export.weight_format, {})
         llm = LocalPipeline.from_model_id(
             str(export.folder),
             task="text-generation",
             backend="openvino",
-            model_kwargs={
-                "device": device,
-                "ov_config": exact_config(device, export.weight_format, {}),
-            },
+            model_kwargs={"device": device, "ov_config": config},
             pipeline_kwargs={"max_new_tokens": wish.max_new_tokens},
             **wish.sizes,
         )
-        llm.model_id, llm.weight_format = wish.name, export.weight_format
+        llm.model_id, llm.weight_format = wish.model.name, export.weight_format
         return llm
 
     return _load_exported(wish, load)
@@ -341,7 +282,7 @@ def _load_genai(wish: _Wish) -> LocalLLM:
         GenAIPipeline.from_model_dir,
         max_new_tokens=wish.max_new_tokens,
         device=device,
-        model_id=wish.name,
+        model_id=wish.model.name,
         **wish.sizes,
     )
     return _load_exported(wish, load)
@@ -364,25 +305,22 @@ def _check_memory(wish: _Wish, folder: Path) -> None:
     file, free = folder / "openvino_model.bin", ram()[1]
     weights = file.stat().st_size if file.is_file() else 0  # who loads it says what is missing
     if _openvino_device(wish.device) == "CPU" and weights > free:
-        raise ModelError(
-            tr(
-                "{name} does not fit into the memory: its weights take {size}, {free} are free."
-            ).format(name=wish.name, size=gigabytes(weights), free=gigabytes(free)),
-            next_step=tr("Close other programs and kernels, or take a smaller model.")
-            if not wish.for_torch or wish.weight_format == "int4"
-            else tr(
+        fact = tr("{name} does not fit into the memory: its weights take {size}, {free} are free.")
+        step = tr("Close other programs and kernels, or take a smaller model.")
+        if wish.for_torch and wish.weight_format != "int4":
+            step = tr(
                 'Close other programs and kernels, write weight_format="int4", or take a smaller'
                 " model."
-            ),
-        )
+            )
+        names = {"name": wish.model.name, "size": gigabytes(weights), "free": gigabytes(free)}
+        raise ModelError(fact.format(**names), next_step=step)
 
 
 def _openvino_device(device: str | int) -> str:
     if is_openvino_device(device):
         return str(device)
-    name = str(device).strip().lower()
-    if name in _OV_DEVICES:
-        return _OV_DEVICES[name]
+    if str(device).strip().lower() in _CPU_NAMES:
+        return "CPU"
     raise DeviceError(
         tr("device={device!r} is a name of torch's, not of OpenVINO's.").format(device=device),
         tr("OpenVINO runs on processors and on Intel's GPUs."),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from weakref import WeakKeyDictionary
 
 from langchain_huggingface import HuggingFacePipeline
 from pydantic import PrivateAttr
 
 from local_pipelines.chains.base import LocalLLM
-from local_pipelines.chains.chat_template import no_chat_template, render_chat_template
 from local_pipelines.engines.generation_defaults import check_generation_defaults
 from local_pipelines.engines.options import (
     GENERATION_OPTIONS,
@@ -26,7 +25,7 @@ from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
 from local_pipelines.engines.torch_continuous import check_device, not_on_a_gpu
 from local_pipelines.engines.torch_engine import answer_request
 from local_pipelines.engines.torch_options import configured, echoes, generation_config
-from local_pipelines.engines.torch_run import TorchRun
+from local_pipelines.engines.torch_run import TorchRun, special_tokens
 from local_pipelines.errors import ParameterError
 from local_pipelines.models.contents import check_is_filled, checked_loading
 from local_pipelines.models.names import ModelName, locate
@@ -36,9 +35,6 @@ from local_pipelines.workbench.checks import checked_size
 from local_pipelines.workbench.devices import select_device
 from local_pipelines.workbench.versions import check_versions, explained_by_version
 
-if TYPE_CHECKING:
-    from local_pipelines.engines.torch_run import TorchRun
-
 __all__ = ["LocalPipeline"]
 
 _TASK = "text-generation"
@@ -47,15 +43,8 @@ _marks: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie 
 _DEFAULT_BATCH_SIZE = 4  # as in LangChain
 _QUICK = 500_000_000  # bytes that are loaded within a second or so
 _TEXT_OPTIONS = frozenset(
-    {
-        "add_special_tokens",
-        "handle_long_generation",
-        "prefix",
-        "return_full_text",
-        "skip_special_tokens",
-        "tokenizer_encode_kwargs",
-        "truncation",
-    }
+    {"add_special_tokens", "prefix", "tokenizer_encode_kwargs", "truncation"}
+    | {"handle_long_generation", "return_full_text", "skip_special_tokens"}
 )
 
 
@@ -81,11 +70,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
     _mark: str = PrivateAttr(default="")
 
     def __init__(self, **kwargs: Any) -> None:
-        checked_size(kwargs.get("batch_size", _DEFAULT_BATCH_SIZE))
-        _check_batching(kwargs)
-        for options in (kwargs, kwargs.get("model_kwargs"), kwargs.get("pipeline_kwargs")):
-            check_no_token(options)
-        check_generation_options(kwargs.get("pipeline_kwargs") or {})
+        _check_fields(kwargs)
         super().__init__(**kwargs)
         self._mark = _weights_mark(getattr(self.pipeline, "model", None))
 
@@ -125,27 +110,26 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         """
         check_versions(*_BELOW)
         _check_task(task)
-        checked_size(batch_size)
-        check_no_token(kwargs)
-        _check_batching(kwargs)
+        fields = {"batch_size": batch_size, "pipeline_kwargs": pipeline_kwargs}
+        _check_fields(kwargs | fields)
         check_model_kwargs(model_kwargs)
-        check_generation_options(pipeline_kwargs or {})
         index = _checked_device(device, device_map, backend)
         if kwargs.get("batching") == "continuous" and (backend == "openvino" or index == -1):
             raise not_on_a_gpu()
 
         model = locate(model_id)
         path = model_path(model, revision=(model_kwargs or {}).get("revision"))
-        check_generation_defaults(Path(path))
-        generating = {
-            name: value
-            for name, value in (pipeline_kwargs or {}).items()
-            if name in GENERATION_OPTIONS
-        }
-        others = {n: v for n, v in (pipeline_kwargs or {}).items() if n not in generating}
+        folder = Path(path)
+        check_generation_defaults(folder)
+        given = dict(pipeline_kwargs or {})
+        generating = {name: given.pop(name) for name in list(given) if name in GENERATION_OPTIONS}
+        # Left open, transformers asks whether to run a repository's code, and "y" runs it.
+        loading = {"trust_remote_code": False, **(model_kwargs or {})}
+        if backend == "openvino" and folder.is_dir() and not list(folder.glob("*.xml")):
+            loading = {"export": True, **loading}  # offline this is not found out by itself
         with (
-            _quiet_loading(path),
-            checked_loading(model.name, Path(path)),
+            _quiet_loading(folder),
+            checked_loading(model.name, folder),
             explained_by_version(*_BELOW),
         ):
             llm: Self = super().from_model_id(  # type: ignore[assignment] # it returns cls(…)
@@ -154,23 +138,18 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
                 backend=backend,
                 device=index,
                 device_map=device_map,
-                # Left open, transformers asks whether to run a repository's code, and "y" runs it.
-                model_kwargs=_for_backend(
-                    backend, path, {"trust_remote_code": False, **(model_kwargs or {})}
-                ),
-                pipeline_kwargs=others,
+                model_kwargs=loading,
+                pipeline_kwargs=given,
                 batch_size=batch_size,
                 **kwargs,
             )
         if backend == "default":
-            check_is_filled(model.name, llm.pipeline.model, model.fetched(Path(path)).weights)
+            check_is_filled(model.name, llm.pipeline.model, model.fetched(folder).weights)
         llm.model_id, llm.model_kwargs = model.name, model_kwargs
         llm.pipeline_kwargs = dict(pipeline_kwargs or {})
         with explained_by_version(*_BELOW):
             _configure(llm.pipeline, generating)
         return llm
-
-    # --- what LocalLLM asks for ---------------------------------------------------------------
 
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         run = self._run_of(request)
@@ -198,7 +177,6 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """What LangChain's cache tells models apart by: other weights give other answers."""
         config = getattr(self.pipeline, "generation_config", None)
         return {
             **super()._identifying_params,
@@ -220,29 +198,16 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             template = template.get("default")
         return template or None
 
-    def apply_chat_template(
-        self, messages: list[dict[str, Any]], *, template: str | None = None, **kwargs: Any
-    ) -> str:
-        """Write messages as the text that the model was trained on.
-
-        Args:
-            messages: Dictionaries with "role" and "content".
-            template: Used in place of the model's own template.
-            kwargs: More variables for the template, such as `tools`.
-        """
-        chosen = template or self.chat_template
-        if chosen is None:
-            raise no_chat_template(self._model_name)
-        special = self._checked_pipeline().tokenizer.special_tokens_map
-        return render_chat_template(chosen, messages, special, **kwargs)
+    def _token_names(self) -> Mapping[str, Any]:
+        names: Mapping[str, Any] = self._checked_pipeline().tokenizer.special_tokens_map
+        return names
 
     def _token_ids(self, text: str, *, special: bool) -> list[int]:
         tokenizer = self._checked_pipeline().tokenizer
         return list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
 
     def _special_tokens(self) -> dict[str, int]:
-        added = self._checked_pipeline().tokenizer.added_tokens_decoder
-        return {str(token): number for number, token in added.items() if token.special}
+        return special_tokens(self._checked_pipeline().tokenizer)
 
     def _checked_pipeline(self) -> Any:
         if self.pipeline is None:
@@ -260,14 +225,16 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         return {name: v for name, v in (self.pipeline_kwargs or {}).items() if name in known}
 
 
-def _check_batching(fields: dict[str, Any]) -> None:
-    """Find before and after loading that a model cannot be run in the way that was chosen."""
+def _check_fields(fields: dict[str, Any]) -> None:
+    """Find before and after loading what cannot work."""
+    checked_size(fields.get("batch_size", _DEFAULT_BATCH_SIZE))
+    check_no_token(fields)  # and what dictionaries hold in it
+    check_generation_options(fields.get("pipeline_kwargs") or {})
     batching = fields.get("batching", "static")
     if batching not in {"static", "continuous"}:
-        raise ParameterError(
-            tr("batching={batching!r} is none of the ways there are.").format(batching=batching),
-            next_step=tr('Write batching="static" or batching="continuous".'),
-        )
+        fact = tr("batching={batching!r} is none of the ways there are.")
+        step = tr('Write batching="static" or batching="continuous".')
+        raise ParameterError(fact.format(batching=batching), next_step=step)
     if batching == "continuous" and fields.get("pipeline") is not None:
         check_device(fields["pipeline"])
 
@@ -290,14 +257,9 @@ def _weights_mark(model: Any) -> str:
 
 def _check_task(task: str) -> None:
     if task != _TASK:
-        raise ParameterError(
-            tr('task="{task}" is not what LocalPipeline does: it goes on with a text.').format(
-                task=task
-            ),
-            next_step=tr(
-                'Write task="{task}", or use langchain_huggingface.HuggingFacePipeline.'
-            ).format(task=_TASK),
-        )
+        fact = tr('task="{task}" is not what LocalPipeline does: it goes on with a text.')
+        step = tr('Write task="{task}", or use langchain_huggingface.HuggingFacePipeline.')
+        raise ParameterError(fact.format(task=task), next_step=step.format(task=_TASK))
 
 
 def _checked_device(device: int | str | None, device_map: str | None, backend: str) -> int | None:
@@ -305,10 +267,9 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
     if device is None:
         return None
     if device_map is not None:
+        fact = tr("device={device!r} and device_map={device_map!r} contradict each other.")
         raise ParameterError(
-            tr("device={device!r} and device_map={device_map!r} contradict each other.").format(
-                device=device, device_map=device_map
-            ),
+            fact.format(device=device, device_map=device_map),
             tr("device puts the whole model in one place, device_map spreads it."),
             tr("Leave one of them out."),
         )
@@ -318,17 +279,7 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
             tr("Its devices have names of their own."),
             tr('Write model_kwargs={"device": "CPU"} or {"device": "GPU"}.'),
         )
-
     return select_device(device).index
-
-
-def _for_backend(
-    backend: str, path: str, model_kwargs: dict[str, Any] | None
-) -> dict[str, Any] | None:
-    """Have a folder without OpenVINO's files converted; offline this is not found out by itself."""
-    if backend != "openvino" or not Path(path).is_dir() or list(Path(path).glob("*.xml")):
-        return model_kwargs
-    return {"export": True, **(model_kwargs or {})}
 
 
 def _configure(pipeline: Any, options: dict[str, Any]) -> None:
@@ -344,11 +295,10 @@ def _configure(pipeline: Any, options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet_loading(path: str) -> Iterator[None]:
+def _quiet_loading(folder: Path) -> Iterator[None]:
     """Show no progress bar for a model that is loaded before a bar can be read."""
     from transformers.utils import logging
 
-    folder = Path(path)
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if not folder.is_dir() or size > _QUICK or not logging.is_progress_bar_enabled():
         yield

@@ -18,7 +18,6 @@ CONTEXT = 6
 """How many tokens before the first new one are decoded with it."""
 
 _WINDOW = 32  # tokens decoded together at most, unless a character takes longer to be complete
-_BROKEN = "\ufffd"
 
 
 class TokenText:
@@ -26,10 +25,6 @@ class TokenText:
 
     Decoding is left to the caller, who can do it for many rows at once: `push` the new tokens,
     decode `window`, and ask for `new_text`.
-
-    Args:
-        prompt: The tokens before the first new one; the last few of them are used.
-        decode: Decodes lists of token ids.
 
     >>> def decode(rows):  # each byte is a token here
     ...     return [bytes(row).decode(errors="replace") for row in rows]
@@ -50,13 +45,8 @@ class TokenText:
         return self.window
 
     def new_text(self, text: str, *, last: bool = False) -> str:
-        """Give the part of the decoded window that is new and complete.
-
-        Args:
-            text: The text of the whole window.
-            last: No token follows, so that a character that is broken now stays so.
-        """
-        if text.endswith(_BROKEN) and not last:
+        """Give what is new and complete in the window's text; nothing follows the `last`."""
+        if text.endswith("\ufffd") and not last:
             return ""
         new, self._seen = text[len(self._seen) :], text
         self._borders.append(len(self.window))

@@ -9,41 +9,28 @@ hundredth of computing it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from local_pipelines.engines.options import with_sampling
+from local_pipelines.engines.prompts import context_of
 from local_pipelines.engines.stopping import checked_stop
 from local_pipelines.errors import EngineError, MissingPackageError, ParameterError
+from local_pipelines.models.checkpoint import read_json
 from local_pipelines.openvino.config import last_line
 from local_pipelines.wording.messages import tr
 
-__all__ = ["UNLIMITED", "GenAIEngine", "check_options"]
+__all__ = ["GenAIEngine", "check_options"]
 
-
-UNLIMITED = 1 << 30
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
 _MOST_AT_A_TIME = 1024
 
 # Generation options that OpenVINO GenAI has, and calls as transformers does.
-_NAMES = {
-    "diversity_penalty",
-    "do_sample",
-    "length_penalty",
-    "min_new_tokens",
-    "min_p",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "repetition_penalty",
-    "temperature",
-    "top_k",
-    "top_p",
-}
+_SAMPLING = {"do_sample", "min_p", "temperature", "top_k", "top_p"}
+_BEAMS = {"diversity_penalty", "length_penalty", "num_beam_groups", "num_beams"}
+_NAMES = _SAMPLING | _BEAMS | {"min_new_tokens", "no_repeat_ngram_size", "repetition_penalty"}
 # Settled here: lengths, seeds and ends are counted for each prompt.
 _SETTLED = {"early_stopping", "max_length", "max_new_tokens", "min_length", "seed", "stop_strings"}
 # transformers writes 0 for "not at all", OpenVINO GenAI the largest number that there is.
@@ -51,33 +38,24 @@ _OFF = {"top_k": 2**64 - 1, "no_repeat_ngram_size": 2**64 - 1}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
-    """Find options that transformers has and OpenVINO GenAI has not.
-
-    Raises:
-        ParameterError: There is one, with a value.
-    """
-    for name, value in options.items():
-        if value is not None and name not in _NAMES | _SETTLED:
-            raise ParameterError(
-                tr("OpenVINO GenAI has no option {name}.").format(name=name),
-                tr("It would have no effect."),
-                tr('Leave it out, or take load_llm(…, backend="torch").'),
-            )
-    if options.get("no_repeat_ngram_size") and (options.get("num_beams") or 1) == 1:
-        raise ParameterError(
-            tr("OpenVINO GenAI knows no_repeat_ngram_size with num_beams only."),
-            tr("It would have no effect."),
-            tr('Leave it out, or take load_llm(…, backend="torch").'),
-        )
+    """Raise ParameterError for options that transformers has and OpenVINO GenAI has not."""
+    known = _NAMES | _SETTLED
+    unknown = [name for name, value in options.items() if value is not None and name not in known]
+    if unknown:
+        fact = tr("OpenVINO GenAI has no option {name}.").format(name=unknown[0])
+    elif options.get("no_repeat_ngram_size") and (options.get("num_beams") or 1) == 1:
+        fact = tr("OpenVINO GenAI knows no_repeat_ngram_size with num_beams only.")
+    else:
+        return
+    raise ParameterError(
+        fact,
+        tr("It would have no effect."),
+        tr('Leave it out, or take load_llm(…, backend="torch").'),
+    )
 
 
 class GenAIEngine:
-    """An exported model, loaded.
-
-    Args:
-        folder: What `read_export` has found whole.
-        device: As OpenVINO calls it: "CPU", "GPU".
-        config: Its options.
+    """An exported model in a folder that `read_export` has found whole, loaded.
 
     Raises:
         MissingPackageError: OpenVINO GenAI is not installed.
@@ -94,11 +72,8 @@ class GenAIEngine:
                 str(folder), self.tokenizer, self._scheduler(), device, **config
             )
         except RuntimeError as error:
-            raise EngineError(
-                tr("OpenVINO GenAI cannot load the model in {folder}.").format(folder=folder),
-                last_line(error),
-                tr("Export it again into another folder, or use load_llm(…, backend=…)."),
-            ) from error
+            fact = tr("OpenVINO GenAI cannot load the model in {folder}.").format(folder=folder)
+            raise _cannot_run(fact, error) from error
         # A tokenizer without a padding token cannot decode lists of different lengths together.
         self._pads = self.tokenizer.get_pad_token_id() >= 0
 
@@ -111,8 +86,6 @@ class GenAIEngine:
         # (tests/package/test_upstream.py shows it with openvino-genai 2026.4).
         scheduler.enable_prefix_caching = False
         return scheduler
-
-    # --- text and tokens ----------------------------------------------------------------------
 
     def encode(self, prompts: list[str], *, special: bool) -> list[list[int]]:
         """Turn prompts into tokens, with the special tokens before and behind a text or without."""
@@ -143,42 +116,35 @@ class GenAIEngine:
         added = self.tokenizer_config.get("added_tokens_decoder", {})
         return {each["content"]: int(n) for n, each in added.items() if each.get("special")}
 
-    # --- what the folder says -----------------------------------------------------------------
-
     @cached_property
     def tokenizer_config(self) -> dict[str, Any]:
         """`tokenizer_config.json`."""
-        return _read_json(self._folder / "tokenizer_config.json")
+        return self._read("tokenizer_config.json")
+
+    def _read(self, name: str) -> dict[str, Any]:
+        file = self._folder / name
+        return read_json(file) if file.is_file() else {}
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        """What `config.json` says of the part of the model that reads and writes text."""
-        config = _read_json(self._folder / "config.json")
-        text = config.get("text_config")
-        return text if isinstance(text, dict) else config
+        config = self._read("config.json")
+        return config.get("text_config") or config
 
     @cached_property
     def context(self) -> int:
         """How many tokens the model can take."""
-        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
-            if isinstance(size := self._config.get(name), int) and size > 0:
-                return size
-        most = self.tokenizer_config.get("model_max_length")
-        if isinstance(most, int | float) and 0 < most < UNLIMITED:
-            return int(most)
-        return UNLIMITED
+        return context_of(self._config.get, self.tokenizer_config.get("model_max_length"))
 
     @cached_property
     def vocabulary(self) -> int | None:
         """How many tokens the model has vectors for; None where that is not known."""
-        size = self._config.get("vocab_size")
-        return size if isinstance(size, int) else None
+        return self._config.get("vocab_size")
 
     @cached_property
     def first_token(self) -> int | None:
         """The token that begins a text; None if the model has none."""
         for name in ("generation_config.json", "config.json"):
-            if isinstance(token := _read_json(self._folder / name).get("bos_token_id"), int):
+            if isinstance(token := self._read(name).get("bos_token_id"), int):
                 return token
         return None
 
@@ -186,8 +152,6 @@ class GenAIEngine:
     def stop_strings(self) -> tuple[str, ...]:
         """The stop strings that the model's authors have put into its configuration."""
         return checked_stop(sorted(self.pipeline.get_config().stop_strings))
-
-    # --- computing ----------------------------------------------------------------------------
 
     def generation_config(self, options: Mapping[str, Any]) -> Any:
         """The model's own configuration, changed by options that have their names here."""
@@ -201,9 +165,8 @@ class GenAIEngine:
                 _set(config, name, _OFF.get(name, value) if value == 0 else value)
         if (early := options.get("early_stopping")) is not None:
             criteria = self._genai.StopCriteria
-            config.stop_criteria = {True: criteria.EARLY, False: criteria.HEURISTIC}.get(
-                early, criteria.NEVER
-            )
+            known = {True: criteria.EARLY, False: criteria.HEURISTIC}
+            config.stop_criteria = known.get(early, criteria.NEVER)
         config.apply_chat_template = False
         return config
 
@@ -217,10 +180,7 @@ class GenAIEngine:
             self.pipeline.step()
 
     def stream(self, ids: list[int], config: Any, on_tokens: Any) -> None:
-        """Generate one answer; `on_tokens` gets its tokens and says whether to go on.
-
-        Other threads run meanwhile, which `step` does not let them.
-        """
+        """Generate one answer; `on_tokens` says whether to go on. Other threads run meanwhile."""
         streamer = _streamer(self._genai, on_tokens)
         self.pipeline.generate([_tensor(ids)], [config], streamer)
         if streamer.error is not None:
@@ -256,22 +216,15 @@ def _read_tokenizer(file: Path) -> Any:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # it has no class of its own for its errors
-        raise EngineError(
-            tr("{file} cannot be read.").format(file=file),
-            last_line(error),
-            tr("Export it again into another folder, or use load_llm(…, backend=…)."),
-        ) from error
+        raise _cannot_run(tr("{file} cannot be read.").format(file=file), error) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
 
 
-def _read_json(file: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if isinstance(content, dict):
-            return content
-    return {}
+def _cannot_run(fact: str, error: Exception) -> EngineError:
+    step = tr("Export it again into another folder, or use load_llm(…, backend=…).")
+    return EngineError(fact, last_line(error), step)
 
 
 def _tensor(ids: list[int]) -> Any:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from local_pipelines.engines.genai_model import UNLIMITED, GenAIEngine, check_options
+from local_pipelines.engines.genai_model import GenAIEngine, check_options
 from local_pipelines.engines.growing import (
     EndedAnswer,
     Ends,
@@ -19,7 +19,7 @@ from local_pipelines.engines.growing import (
     grow_together,
 )
 from local_pipelines.engines.options import merged
-from local_pipelines.engines.prompts import checked_tokens
+from local_pipelines.engines.prompts import UNLIMITED, checked_tokens
 from local_pipelines.engines.report import AnswerCollector, BatchReport
 from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
 from local_pipelines.engines.stopping import checked_stop
@@ -28,9 +28,7 @@ from local_pipelines.errors import ParameterError
 from local_pipelines.openvino.config import last_line
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "GenAIRun",
-]
+__all__ = ["GenAIRun"]
 
 
 @dataclass(eq=False)
@@ -46,13 +44,7 @@ class _Row:
 
 
 class GenAIRun:
-    """One request to one engine.
-
-    Args:
-        engine: The loaded model.
-        request: What is asked.
-        defaults: Options that count unless the request has its own.
-    """
+    """One request to one engine; `defaults` count unless the request has its own options."""
 
     def __init__(
         self, engine: GenAIEngine, request: GenerationRequest, defaults: Mapping[str, Any]
@@ -70,19 +62,14 @@ class GenAIRun:
         self.collected = AnswerCollector(request)
         self.report: BatchReport | None = None
 
-    # --- the prompts --------------------------------------------------------------------------
-
     def tokenize(self) -> list[_Row]:
         """Turn the prompts into tokens, and refuse what the model cannot read."""
         encoded = self._engine.encode(self.request.prompts, special=not self.request.templated)
         return [_Row(index, self._checked(ids)) for index, ids in enumerate(encoded)]
 
     def _checked(self, ids: list[int]) -> list[int]:
-        model = self._engine
-        first, known = model.first_token, model.vocabulary
-        return checked_tokens(
-            ids, first=first, limit=self._limit, context=model.context, vocabulary=known
-        )
+        model, first = self._engine, self._engine.first_token
+        return checked_tokens(ids, first, self._limit, model.context, model.vocabulary)
 
     @property
     def _limit(self) -> int:
@@ -112,8 +99,6 @@ class GenAIRun:
             ) from error
         return config
 
-    # --- the answers --------------------------------------------------------------------------
-
     @property
     def _is_single(self) -> bool:
         """Whether a row is one text that grows; with several beams it changes until the end."""
@@ -137,10 +122,8 @@ class GenAIRun:
         return self.collected.in_order()
 
     def _streams(self, rows: list[_Row]) -> bool:
-        """Whether a single answer is left to the engine.
-
-        In the main thread it is not: only between steps does Python hear an interrupt.
-        """
+        # In the main thread this is not left to the engine: only between steps does Python hear
+        # an interrupt.
         elsewhere = threading.current_thread() is not threading.main_thread()
         return len(rows) == 1 and self._is_single and elsewhere
 
@@ -178,10 +161,7 @@ class GenAIRun:
             row.growing = GrowingAnswer(row.ids, self._engine.decode, self._ends)
 
     def _step(self, rows: list[_Row]) -> list[_Row]:
-        """Compute a token for each row and give the rows that are done.
-
-        Other threads wait as long as the engine's `step` takes.
-        """
+        """Compute a token for each row and give the rows that are done; other threads wait."""
         self._engine.pipeline.step()
         if self._follows:
             growing = [row for row in rows if row.handle.can_read()]
@@ -213,7 +193,7 @@ class GenAIRun:
             self.request.advance(len(rows))
 
     def _ended(self, rows: list[_Row]) -> list[EndedAnswer]:
-        """The answers of rows that are done; all were followed as they grew, or none was."""
+        # All were followed as they grew, or none was.
         if followed := [row.growing for row in rows if row.growing is not None]:
             for growing in followed:
                 self.request.show(growing.finish())
@@ -226,7 +206,6 @@ class GenAIRun:
 
 
 def _read(handle: Any) -> list[int]:
-    """The tokens that are new since the last time."""
     tokens: list[int] = []
     while handle.can_read():
         for output in handle.read().values():
@@ -236,5 +215,4 @@ def _read(handle: Any) -> list[int]:
 
 def _best(handle: Any) -> list[int]:
     """All tokens of the most probable answer."""
-    best = max(handle.read_all(), key=lambda output: output.score)
-    return list(best.generated_ids)
+    return list(max(handle.read_all(), key=lambda output: output.score).generated_ids)

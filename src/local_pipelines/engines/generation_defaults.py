@@ -18,12 +18,9 @@ _TOKENS = frozenset(
 
 
 def check_generation_defaults(folder: Path) -> None:
-    """Refuse what no model can be made to do: thousands of beams, a temperature in words.
+    """Raise ModelError for what no model can do: thousands of beams, a temperature in words.
 
     Each is looked at by itself, as many models have defaults that others cancel.
-
-    Raises:
-        ModelError: One of the defaults cannot be.
     """
     if not (folder / _FILE).is_file():
         return

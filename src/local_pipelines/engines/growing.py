@@ -27,19 +27,12 @@ class EndedAnswer:
 
 @dataclass(frozen=True)
 class Ends:
-    """What ends an answer.
-
-    Args:
-        strings: Stop strings, found in the text.
-        stop_tokens: Stop strings that are special tokens: no text shows them.
-        end_tokens: Tokens with which the model itself ends a text.
-        names: The stop strings that are special tokens, by their tokens.
-    """
+    """What ends an answer."""
 
     strings: tuple[str, ...] = ()
-    stop_tokens: frozenset[int] = frozenset()
-    end_tokens: frozenset[int] = frozenset()
-    names: Mapping[int, str] = field(default_factory=dict, compare=False)
+    stop_tokens: frozenset[int] = frozenset()  # stop strings that no text shows: special tokens
+    end_tokens: frozenset[int] = frozenset()  # with which the model itself ends a text
+    names: Mapping[int, str] = field(default_factory=dict, compare=False)  # of the stop tokens
 
     @classmethod
     def of(
@@ -71,14 +64,7 @@ class Ends:
 def ended_answers(
     prompts: Sequence[list[int]], tokens: Sequence[list[int]], decode: Decode, ends: Ends
 ) -> list[EndedAnswer]:
-    """Cut answers that nobody followed as they grew where something ends them.
-
-    Args:
-        prompts: The tokens of each prompt.
-        tokens: All tokens of each answer.
-        decode: Decodes lists of token ids.
-        ends: What ends an answer.
-    """
+    """Cut answers that nobody followed as they grew where something ends them."""
     firsts = [ends.first_end(row) for row in tokens]
     before = [ids[-CONTEXT:] for ids in prompts]
     wholes = [b + row[:n] for b, row, (n, _) in zip(before, tokens, firsts, strict=True)]
@@ -95,13 +81,7 @@ def ended_answers(
 
 
 class GrowingAnswer:
-    """An answer that grows token by token.
-
-    Args:
-        prompt: The tokens of its prompt.
-        decode: Decodes lists of token ids.
-        ends: What ends it.
-    """
+    """An answer that grows token by token, behind the tokens of its prompt."""
 
     def __init__(self, prompt: Sequence[int], decode: Decode, ends: Ends) -> None:
         self.reason: Reason = ""
@@ -114,14 +94,9 @@ class GrowingAnswer:
         self._pieces: list[str] = []
 
     @property
-    def text(self) -> str:
-        """The text so far, as far as it is safe."""
-        return "".join(self._pieces)
-
-    @property
     def ended(self) -> EndedAnswer:
-        """The answer as it stands."""
-        return EndedAnswer(self.text, self.count, self.reason, self.stopped_at)
+        """The answer as it stands, with the text that is safe."""
+        return EndedAnswer("".join(self._pieces), self.count, self.reason, self.stopped_at)
 
     def push(self, tokens: Sequence[int]) -> list[int]:
         """Add tokens and give those that have to be decoded for `grow`."""
@@ -132,20 +107,14 @@ class GrowingAnswer:
         return self._text.push(tokens[:count])
 
     def grow(self, decoded: str, *, last: bool = False) -> str:
-        """Add the text of the decoded tokens and give what is new and safe to show.
-
-        Args:
-            decoded: The text of the tokens that `push` gave.
-            last: Nothing follows.
-        """
+        """Add the text of the tokens that `push` gave; give what is new and safe to show."""
         last = last or bool(self.reason)
         safe = self._scanner.feed(self._text.new_text(decoded, last=last))
         if self._scanner.stopped_at:
             self.reason, self.stopped_at = "stop", self._scanner.stopped_at
         elif last:
             safe += self._scanner.flush()
-        if safe:
-            self._pieces.append(safe)
+        self._pieces.append(safe)
         return safe
 
     def finish(self) -> str:

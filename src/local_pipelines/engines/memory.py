@@ -19,22 +19,15 @@ _SAYS_SO = re.compile(
 
 def is_shortage(error: BaseException) -> bool:
     """Say whether an error means that memory was too small for what was asked."""
-    if isinstance(error, MemoryError):
-        return True
     # torch.OutOfMemoryError is a RuntimeError, and the other devices' errors are plain ones.
-    return isinstance(error, RuntimeError) and bool(_SAYS_SO.search(str(error)))
+    said = isinstance(error, RuntimeError) and _SAYS_SO.search(str(error))
+    return isinstance(error, MemoryError) or bool(said)
 
 
 def free_memory() -> None:
-    """Give back what nothing holds any more.
-
-    To be called after the `except` block has ended: until then the error holds the frames, and
-    they hold the tensors.
-    """
+    """Give back what nothing holds any more: no error either, as its frames hold tensors."""
     gc.collect()
     torch = sys.modules.get("torch")
-    if torch is None:
-        return
     for name in ("cuda", "xpu", "mps"):
         device = getattr(torch, name, None)
         if device is not None and device.is_available():

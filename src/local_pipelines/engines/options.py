@@ -29,42 +29,6 @@ __all__ = [
 SAMPLING_OPTIONS = frozenset(
     {"temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 )
-GENERATION_OPTIONS = SAMPLING_OPTIONS | frozenset(
-    {
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "diversity_penalty",
-        "do_sample",
-        "early_stopping",
-        "encoder_no_repeat_ngram_size",
-        "encoder_repetition_penalty",
-        "exponential_decay_length_penalty",
-        "force_words_ids",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "guidance_scale",
-        "length_penalty",
-        "logits_processor",
-        "max_length",
-        "max_new_tokens",
-        "max_time",
-        "min_length",
-        "min_new_tokens",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "num_return_sequences",
-        "penalty_alpha",
-        "prompt_lookup_num_tokens",
-        "repetition_penalty",
-        "seed",
-        "sequence_bias",
-        "stop_strings",
-        "stopping_criteria",
-        "suppress_tokens",
-    }
-)
-_MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
 _MOST_BEAMS = 256  # each is a row of the batch: thousands compute for hours, or end the process
 BACKENDS = ("auto", "torch", "openvino", "genai")  # what `backend` of `load_llm` may be
 _COUNTS: dict[str, tuple[int, int | None, int]] = {  # whole numbers: lowest, highest, an example
@@ -78,27 +42,28 @@ _COUNTS: dict[str, tuple[int, int | None, int]] = {  # whole numbers: lowest, hi
     "num_return_sequences": (1, _MOST_BEAMS, 1),
     "top_k": (0, None, 50),
 }
-_NUMBERS = (SAMPLING_OPTIONS - _COUNTS.keys() - {"temperature"}) | {
-    "diversity_penalty",
-    "length_penalty",
-    "max_time",
-    "repetition_penalty",
-}
-_LENGTHS = frozenset({"max_length", "max_new_tokens"})
-_TOKEN_NAMES = frozenset(
-    {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
+_ANY_SIZE = {"diversity_penalty", "length_penalty", "max_time", "repetition_penalty"}
+_NUMBERS = (SAMPLING_OPTIONS - _COUNTS.keys() - {"temperature"}) | _ANY_SIZE
+GENERATION_OPTIONS = frozenset(
+    SAMPLING_OPTIONS
+    | _COUNTS.keys()
+    | _NUMBERS
+    | {"do_sample", "early_stopping", "guidance_scale", "penalty_alpha", "seed", "sequence_bias"}
+    | {"encoder_no_repeat_ngram_size", "encoder_repetition_penalty", "prompt_lookup_num_tokens"}
+    | {"bad_words_ids", "begin_suppress_tokens", "force_words_ids", "suppress_tokens"}
+    | {"exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id"}
+    | {"logits_processor", "stop_strings", "stopping_criteria"}
 )
+_MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
+_LENGTHS = frozenset({"max_length", "max_new_tokens"})
+_TOKEN_NAMES = {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{20}")  # whatever name it is given by
 
 
 def check_no_token(options: Mapping[str, Any] | None) -> None:
-    """Find a token among options: LangChain shows them in `print(llm)`, traces and callbacks.
-
-    Raises:
-        CredentialError: There is one. True and False, which transformers takes as well, are none.
-    """
+    """Raise CredentialError for a token: LangChain shows options in `print(llm)` and traces."""
     for name, value in (options or {}).items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             check_no_token(value)
         named = name in _TOKEN_NAMES and not isinstance(value, bool | None)
         if named or (isinstance(value, str) and _TOKEN.search(value)):
@@ -110,23 +75,15 @@ def check_no_token(options: Mapping[str, Any] | None) -> None:
 
 
 def check_model_kwargs(model_kwargs: Mapping[str, Any] | None) -> None:
-    """Find generation options, and a token, among the options for loading.
-
-    Raises:
-        CredentialError: There is a token.
-        ParameterError: There are generation options: transformers would fail on them, or ignore
-            them.
-    """
+    """Raise ParameterError for generation options among those for loading, as for a token."""
     check_no_token(model_kwargs)
-    misplaced = sorted(_MISPLACED & set(model_kwargs or ()))
-    if not misplaced:
-        return
-    here = {name: (model_kwargs or {})[name] for name in misplaced}
-    raise ParameterError(
-        tr("{names} in model_kwargs would not work.").format(names=listed(misplaced)),
-        tr("model_kwargs are for loading a model; how it generates stands in pipeline_kwargs."),
-        _instead(here),
-    )
+    given = model_kwargs or {}
+    if here := {name: given[name] for name in sorted(_MISPLACED & given.keys())}:
+        raise ParameterError(
+            tr("{names} in model_kwargs would not work.").format(names=listed(list(here))),
+            tr("model_kwargs are for loading a model; how it generates stands in pipeline_kwargs."),
+            _instead(here),
+        )
 
 
 def _instead(options: Mapping[str, Any]) -> str:
@@ -144,10 +101,7 @@ def _instead(options: Mapping[str, Any]) -> str:
 
 
 def check_generation_options(options: Mapping[str, Any]) -> None:
-    """Check options that contradict each other or mean nothing.
-
-    Args:
-        options: What was written by hand; a model's own defaults do not count.
+    """Check options, written by hand, that contradict each other or mean nothing.
 
     Raises:
         CredentialError: There is a token.
@@ -155,63 +109,56 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
     """
     check_no_token(options)
     _check_length(options)
-    _check_counts(options)
-    _check_numbers(options)
+    for name, (low, high, example) in _COUNTS.items():
+        if options.get(name) is not None:
+            whole_number(name, options[name], low, high=high, example=example)
+    for name in sorted(_NUMBERS & options.keys()):
+        _check_number(name, options[name])
     _check_kinds(options)
-    _check_temperature(options)
-    if options.get("do_sample") is False:
-        idle = sorted(name for name in SAMPLING_OPTIONS & set(options) if _means(options, name))
-        if idle:
-            raise ParameterError(
-                tr("{names} would have no effect with {switch}.").format(
-                    names=listed(idle), switch="do_sample=False"
-                ),
-                tr("Without sampling the model always takes the most probable token."),
-                tr("Write do_sample=True, or leave out what has no effect."),
-            )
+    _check_temperature(options.get("temperature"), options.get("do_sample"))
+    idle = sorted(name for name in SAMPLING_OPTIONS if options.get(name) is not None)
+    if options.get("temperature") == 0:
+        idle.remove("temperature")
+    if idle and options.get("do_sample") is False:
+        raise ParameterError(
+            _no_effect(idle, "do_sample=False"),
+            tr("Without sampling the model always takes the most probable token."),
+            tr("Write do_sample=True, or leave out what has no effect."),
+        )
 
 
-def _means(options: Mapping[str, Any], name: str) -> bool:
-    value = options[name]
-    return value is not None and not (name == "temperature" and value == 0)
+def _no_effect(names: list[str], switch: str) -> str:
+    fact = tr("{names} would have no effect with {switch}.")
+    return fact.format(names=listed(names), switch=switch)
 
 
 def _check_length(options: Mapping[str, Any]) -> None:
     length, new = options.get("max_length"), options.get("max_new_tokens")
     if length is not None and new is not None:
+        fact = tr("max_length={length!r} and max_new_tokens={new!r} contradict each other.")
         raise ParameterError(
-            tr("max_length={length!r} and max_new_tokens={new!r} contradict each other.").format(
-                length=length, new=new
-            ),
+            fact.format(length=length, new=new),
             tr("max_length counts the prompt too, max_new_tokens only the answer."),
             tr("Write max_new_tokens={new!r} alone.").format(new=new),
         )
 
 
-def _check_counts(options: Mapping[str, Any]) -> None:
-    for name, (low, high, example) in _COUNTS.items():
-        if options.get(name) is not None:
-            whole_number(name, options[name], low, high=high, example=example)
-
-
-def _check_numbers(options: Mapping[str, Any]) -> None:
-    for name in sorted(_NUMBERS & options.keys()):
-        value, is_part = options[name], name in SAMPLING_OPTIONS
-        if value is None or (
-            is_finite(value)
-            and (value >= 0 or name == "length_penalty")
-            and (value <= 1 or not is_part)
-        ):
-            continue
-        form = (
-            tr("{name}={value!r} cannot work: it is a number from 0 to 1.")
-            if is_part
-            else tr("{name}={value!r} cannot work.")
-        )
-        raise ParameterError(
-            form.format(name=name, value=value),
-            next_step=tr("Correct the value, or leave it out."),
-        )
+def _check_number(name: str, value: Any) -> None:
+    is_part = name in SAMPLING_OPTIONS
+    if value is None or (
+        is_finite(value)
+        and (value >= 0 or name == "length_penalty")
+        and (value <= 1 or not is_part)
+    ):
+        return
+    form = (
+        tr("{name}={value!r} cannot work: it is a number from 0 to 1.")
+        if is_part
+        else tr("{name}={value!r} cannot work.")
+    )
+    raise ParameterError(
+        form.format(name=name, value=value), next_step=tr("Correct the value, or leave it out.")
+    )
 
 
 def _check_kinds(options: Mapping[str, Any]) -> None:
@@ -234,20 +181,14 @@ def _check_kinds(options: Mapping[str, Any]) -> None:
         )
 
 
-def _check_temperature(options: Mapping[str, Any]) -> None:
-    temperature = options.get("temperature")
+def _check_temperature(temperature: Any, sampling: object) -> None:
     if temperature is None:
         return
     if not is_finite(temperature) or temperature < 0:
-        raise ParameterError(
-            tr("temperature={temperature!r} cannot work: it is a number above 0.").format(
-                temperature=temperature
-            ),
-            next_step=tr(
-                "Write temperature=0.7, or do_sample=False for the same answer every time."
-            ),
-        )
-    if temperature == 0 and options.get("do_sample"):
+        fact = tr("temperature={temperature!r} cannot work: it is a number above 0.")
+        step = tr("Write temperature=0.7, or do_sample=False for the same answer every time.")
+        raise ParameterError(fact.format(temperature=temperature), next_step=step)
+    if temperature == 0 and sampling:
         raise ParameterError(
             tr("temperature=0 and do_sample=True contradict each other."),
             tr("Sampling divides by the temperature; 0 stands for no sampling at all."),
@@ -256,18 +197,15 @@ def _check_temperature(options: Mapping[str, Any]) -> None:
 
 
 def merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a call over those of the model.
+    """Options of a call over those of the model, which must not switch off what the call asks for.
 
     A call's limit replaces any limit, and a call that switches sampling off does so whatever
     temperature the model has.
 
-    Raises:
-        ParameterError: The model's own options switch off what the call asks for.
-
     >>> merged({"max_new_tokens": 64, "temperature": 0.7}, {"max_length": 9, "do_sample": False})
     {'max_length': 9, 'do_sample': False}
     """
-    dropped: frozenset[str] = frozenset()
+    dropped = set[str]()
     if any(options.get(name) is not None for name in _LENGTHS):
         dropped |= _LENGTHS
     if _switch(options):
@@ -286,21 +224,17 @@ def _switch(options: Mapping[str, Any]) -> str:
 
 def _check_switched_off(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     switch = _switch({**defaults, **options})
-    names = SAMPLING_OPTIONS & set(options) | ({"do_sample"} if options.get("do_sample") else set())
-    given = [f"{name}={options[name]!r}" for name in sorted(names) if options[name] is not None]
+    names = sorted((SAMPLING_OPTIONS | {"do_sample"}) & options.keys())
+    given = [f"{name}={options[name]!r}" for name in names if options[name] is not None]
     if not switch or not given or _switch(options):
         return
     way = "do_sample=True" if switch == "do_sample=False" else "temperature=0.7"
+    cause = tr("{switch} stands among the model's own options (pipeline_kwargs).")
+    step = tr("Add {option} to the call, or take {switch} away there.")
     raise ParameterError(
-        tr("{names} would have no effect with {switch}.").format(
-            names=listed(given), switch=switch
-        ),
-        tr("{switch} stands among the model's own options (pipeline_kwargs).").format(
-            switch=switch
-        ),
-        tr("Add {option} to the call, or take {switch} away there.").format(
-            option=way, switch=switch
-        ),
+        _no_effect(given, switch),
+        cause.format(switch=switch),
+        step.format(option=way, switch=switch),
     )
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "check_text",
-    "checked_tokens",
-    "refuse_bytes",
-]
+__all__ = ["UNLIMITED", "check_text", "checked_tokens", "context_of", "refuse_bytes"]
+
+UNLIMITED = 1 << 30
+
+
+def context_of(size_of: Callable[[str], Any], longest: Any) -> int:
+    """How many tokens a model can take, by the sizes it names, or by its tokenizer's limit."""
+    for name in ("max_position_embeddings", "n_positions", "n_ctx"):
+        if isinstance(size := size_of(name), int) and size > 0:
+            return size
+    known = isinstance(longest, int | float) and 0 < longest < UNLIMITED
+    return int(longest) if known else UNLIMITED
 
 
 def checked_tokens(
-    ids: list[int],
-    *,
-    first: int | None,
-    limit: int,
-    context: int,
-    vocabulary: int | None = None,
+    ids: list[int], first: int | None, limit: int, context: int, vocabulary: int | None = None
 ) -> list[int]:
-    """Return the tokens of a prompt that a model can read; those of an empty one are its first.
+    """Return the tokens of a prompt that a model can read; those of an empty one are `first`.
 
     Args:
         ids: The prompt's tokens.
@@ -29,18 +34,13 @@ def checked_tokens(
         context: Tokens that the model can take.
         vocabulary: How many different tokens the model knows; None if that is not known.
 
-    Raises:
-        ParameterError: There is nothing to read, or no room for an answer.
-        ModelError: The tokenizer gives tokens that the model does not know.
-
-    >>> checked_tokens([], first=0, limit=1024, context=1024)
+    >>> checked_tokens([], 0, 1024, 1024)
     [0]
     """
     if vocabulary is not None and ids and max(ids) >= vocabulary:
+        fact = tr("The tokenizer gives token {token}, and the model knows {number:,} tokens.")
         raise ModelError(
-            tr("The tokenizer gives token {token}, and the model knows {number:,} tokens.").format(
-                token=max(ids), number=vocabulary
-            ),
+            fact.format(token=max(ids), number=vocabulary),
             tr("They do not belong together."),
             tr("Take model and tokenizer from the same folder."),
         )
@@ -54,22 +54,14 @@ def checked_tokens(
         )
     if len(ids) < limit:
         return ids
-    fact = tr("The prompt has {number:,} tokens; {most:,} is the most here.").format(
-        number=len(ids), most=limit - 1
-    )
-    if limit == context:
-        raise ParameterError(
-            fact,
-            tr("This model reads {context:,} tokens, prompt and answer together.").format(
-                context=context
-            ),
-            tr("Shorten the prompt, or split it into several."),
-        )
-    raise ParameterError(
-        fact,
-        tr("max_length={limit} counts the prompt too.").format(limit=limit),
-        tr("Write max_new_tokens instead of max_length."),
-    )
+    fact = tr("The prompt has {number:,} tokens; {most:,} is the most here.")
+    fact = fact.format(number=len(ids), most=limit - 1)
+    if limit < context:
+        cause = tr("max_length={limit} counts the prompt too.").format(limit=limit)
+        raise ParameterError(fact, cause, tr("Write max_new_tokens instead of max_length."))
+    cause = tr("This model reads {context:,} tokens, prompt and answer together.")
+    step = tr("Shorten the prompt, or split it into several.")
+    raise ParameterError(fact, cause.format(context=context), step)
 
 
 def refuse_bytes(prompt: object) -> None:
@@ -93,10 +85,9 @@ def check_text(prompt: object) -> None:
     try:
         prompt.encode()
     except UnicodeEncodeError as error:  # half of a character that takes two places in UTF-16
+        fact = tr("The prompt has no character at place {place}, but half of one.")
         raise ParameterError(
-            tr("The prompt has no character at place {place}, but half of one.").format(
-                place=error.start
-            ),
+            fact.format(place=error.start),
             tr("It was cut in the middle, or read in the wrong encoding."),
             tr('Read the text again with encoding="utf-8".'),
         ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -66,55 +66,40 @@ class BatchReport:
         return tokens_per_second(self.output_tokens, self.seconds)
 
     def __repr__(self) -> str:
-        return "\n".join(filter(None, (self._batches(), self._halved(), self._left(), self.reason)))
+        lines = [self._batches()]
+        if self.halvings:
+            form = ntr(
+                "Memory ran out, so the batch was halved once.",
+                "Memory ran out, so the batch was halved {number} times.",
+                self.halvings,
+            )
+            lines.append(form.format(number=self.halvings))
+        if self.answered < self.prompts:
+            form = tr("It ended early: {number} of {total} prompts have an answer.")
+            lines.append(form.format(number=self.answered, total=self.prompts))
+        return "\n".join(filter(None, [*lines, self.reason]))
 
     def _batches(self) -> str:
-        if self.engine == "continuous":
-            return self._continuous()
+        counted = [(size, len(list(group))) for size, group in groupby(self.sizes)]
+        runs = [f"{size}" if count == 1 else f"{count} × {size}" for size, count in counted]
         form = ntr(
             "{number} prompt with batch_size={size}, computed in batches of {sizes}.",
             "{number} prompts with batch_size={size}, computed in batches of {sizes}.",
             self.answered,
         )
-        sizes = ", ".join(self._runs()) or "0"
+        if self.engine == "continuous":
+            form = ntr(
+                "{number} prompt with batch_size={size}, in continuous batching.",
+                "{number} prompts with batch_size={size}, in continuous batching: when one was"
+                " done, the next took its place.",
+                self.answered,
+            )
+        sizes = ", ".join(runs) or "0"
         return form.format(number=self.answered, size=self.requested, sizes=sizes)
-
-    def _continuous(self) -> str:
-        form = ntr(
-            "{number} prompt with batch_size={size}, in continuous batching.",
-            "{number} prompts with batch_size={size}, in continuous batching: when one was done,"
-            " the next took its place.",
-            self.answered,
-        )
-        return form.format(number=self.answered, size=self.requested)
-
-    def _halved(self) -> str:
-        form = ntr(
-            "Memory ran out, so the batch was halved once.",
-            "Memory ran out, so the batch was halved {number} times.",
-            self.halvings,
-        )
-        return form.format(number=self.halvings) if self.halvings else ""
-
-    def _left(self) -> str:
-        if self.answered == self.prompts:
-            return ""
-        return tr("It ended early: {number} of {total} prompts have an answer.").format(
-            number=self.answered, total=self.prompts
-        )
-
-    def _runs(self) -> Iterator[str]:
-        for size, group in groupby(self.sizes):
-            count = len(list(group))
-            yield f"{size}" if count == 1 else f"{count} × {size}"
 
 
 class AnswerCollector:
-    """The answers to one request, by the places of their prompts.
-
-    Args:
-        request: What was asked for.
-    """
+    """The answers to one request, by the places of their prompts."""
 
     def __init__(self, request: GenerationRequest) -> None:
         self._request = request

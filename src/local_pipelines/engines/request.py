@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from local_pipelines.engines.turns import Emit
 
-__all__ = ["FinishReason", "GeneratedAnswer", "GenerationRequest", "tokens_per_second"]
+__all__ = ["GeneratedAnswer", "GenerationRequest", "token_figures", "tokens_per_second"]
 
 FinishReason = Literal["stop", "length", "eos"]
 
@@ -23,66 +23,49 @@ def tokens_per_second(tokens: int, seconds: float) -> float:
     return tokens / seconds if seconds > 0 else 0.0
 
 
+def token_figures(read: int, written: int, seconds: float) -> dict[str, Any]:
+    """What an answer, or several, cost: tokens and time."""
+    return {
+        "input_tokens": read,
+        "output_tokens": written,
+        "total_tokens": read + written,
+        "seconds": seconds,
+        "tokens_per_second": tokens_per_second(written, seconds),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """One answer and what it cost.
+    """One answer and what it cost."""
 
-    Args:
-        text: The new text, without the prompt and without the stop string.
-        input_tokens: Tokens of the prompt.
-        output_tokens: Tokens generated, the last one included even if no text shows it.
-        seconds: How long the generation took; the same for all answers of one batch.
-        finish_reason: "stop" a stop string, "length" the limit, "eos" the model's own end.
-        stopped_at: The stop string that ended it.
-    """
-
-    text: str
+    text: str  # without the prompt and without the stop string
     input_tokens: int
-    output_tokens: int
-    seconds: float
-    finish_reason: FinishReason
-    stopped_at: str = ""
+    output_tokens: int  # the last one included even if no text shows it
+    seconds: float  # the same for all answers of one batch
+    finish_reason: FinishReason  # "length" the limit, "eos" the model's own end
+    stopped_at: str = ""  # the stop string that ended it
 
     def info(self) -> dict[str, Any]:
         """What LangChain keeps as `generation_info`."""
-        return {
-            "finish_reason": self.finish_reason,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "total_tokens": self.input_tokens + self.output_tokens,
-            "seconds": self.seconds,
-            "tokens_per_second": tokens_per_second(self.output_tokens, self.seconds),
-            **({"stopped_at": self.stopped_at} if self.stopped_at else {}),
-        }
+        figures = token_figures(self.input_tokens, self.output_tokens, self.seconds)
+        ended = {"stopped_at": self.stopped_at} if self.stopped_at else {}
+        return {"finish_reason": self.finish_reason} | figures | ended
 
 
 @dataclass(kw_only=True)
 class GenerationRequest:
-    """What an engine is asked to do.
-
-    Args:
-        prompts: The texts to go on from.
-        stop: Strings to stop at, already checked.
-        options: Generation options by transformers' names, already checked.
-        batch_size: How many prompts to run at a time.
-        templated: The prompts come out of a chat template: no special tokens are to be added.
-        echo: Answers begin with their prompt; None leaves it to the engine's configuration.
-        progress: Show a progress bar.
-        emit: Takes the text of the only prompt as it comes, if it is to be streamed.
-        stopped: Set when nobody waits for the answers any more.
-        advance: Is told how many more prompts are done.
-    """
+    """What an engine is asked to do, already checked."""
 
     prompts: list[str]
     stop: tuple[str, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)  # by transformers' names
     batch_size: int = 1
-    templated: bool = False
-    echo: bool | None = None
+    templated: bool = False  # out of a chat template: no special tokens are to be added
+    echo: bool | None = None  # begin with the prompt; None leaves it to the engine's configuration
     progress: bool = False
-    emit: Emit | None = None
-    stopped: threading.Event = field(default_factory=threading.Event)
-    advance: Callable[[int], object] = lambda _: None
+    emit: Emit | None = None  # takes the text of the only prompt as it comes
+    stopped: threading.Event = field(default_factory=threading.Event)  # nobody waits any more
+    advance: Callable[[int], object] = lambda _: None  # is told how many more prompts are done
 
     def show(self, text: str) -> None:
         """Give new text to whoever reads it as it comes."""

@@ -33,14 +33,7 @@ def warn_of_empty_answer() -> None:
 
 
 def checked_stop(stop: object) -> tuple[str, ...]:
-    """Check what was given as `stop` and give it without repetitions.
-
-    Args:
-        stop: A list of strings, one string, or None.
-
-    Raises:
-        ParameterError: It is something else, or a string is empty.
-    """
+    """Check what was given as `stop`, a list, a string or None; give it without repetitions."""
     if stop is None:
         return ()
     if isinstance(stop, str):
@@ -52,24 +45,17 @@ def checked_stop(stop: object) -> tuple[str, ...]:
     strings = tuple(dict.fromkeys(stop))
     for string in strings:
         if not isinstance(string, str):
-            raise ParameterError(
-                tr("stop holds {string!r}, which is no string.").format(string=string),
-                tr("Generation stops at text, not at numbers or bytes."),
-                tr(_STEP),
-            )
+            fact = tr("stop holds {string!r}, which is no string.").format(string=string)
+            cause = tr("Generation stops at text, not at numbers or bytes.")
+            raise ParameterError(fact, cause, tr(_STEP))
         if not string:
-            raise ParameterError(
-                tr("stop holds an empty string."),
-                tr("Every text begins with it: nothing is left."),
-                tr(_STEP),
-            )
+            cause = tr("Every text begins with it: nothing is left.")
+            raise ParameterError(tr("stop holds an empty string."), cause, tr(_STEP))
     return strings
 
 
 def find_stop(text: str, stops: Iterable[str]) -> tuple[int, str] | None:
-    """Where the stop string begins that is complete first, and which it is; None without one.
-
-    Of several that end at one place, the longest counts.
+    """Where the stop string begins that is complete first, the longest of several, and which.
 
     >>> find_stop("the cat sat", ["sat", "cat s"])
     (4, 'cat s')
@@ -82,9 +68,6 @@ def find_stop(text: str, stops: Iterable[str]) -> tuple[int, str] | None:
 
 class StopScanner:
     r"""Lets one text pass until the first of the stop strings is complete.
-
-    Args:
-        stops: The stop strings, none of them empty; `stopped_at` is the one that came, or "".
 
     >>> scanner = StopScanner(["\n\n"])
     >>> scanner.feed("one\n"), scanner.feed("two\n"), scanner.feed("\nthree"), scanner.stopped_at
@@ -99,8 +82,6 @@ class StopScanner:
 
     def feed(self, text: str) -> str:
         """Take more text and give what is certain not to belong to a stop string."""
-        if not self._stops or not text:
-            return text
         whole = self._held + text
         found = find_stop(whole, self._stops)
         safe, self.stopped_at = found or (len(whole) - self._begun(whole), "")

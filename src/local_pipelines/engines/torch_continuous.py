@@ -26,34 +26,19 @@ from local_pipelines.engines.turns import is_wanted
 from local_pipelines.errors import ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = [
-    "ContinuousRun",
-    "check_device",
-    "kind_of_device",
-    "not_on_a_gpu",
-    "why_not",
-]
+__all__ = ["ContinuousRun", "check_device", "kind_of_device", "not_on_a_gpu", "why_not"]
 
 _BLOCK = 32  # tokens that the memory for keys and values is handed out by
 _STEP_TOKENS = 1024  # of all prompts together in one step
 _GLANCE = 0.2  # seconds
 # These look at one step's scores alone. Others need a row's earlier tokens, which are not here.
 _STEPWISE = frozenset(
-    {
-        "MinPLogitsWarper",
-        "TemperatureLogitsWarper",
-        "TopKLogitsWarper",
-        "TopPLogitsWarper",
-    }
+    {"MinPLogitsWarper", "TemperatureLogitsWarper", "TopKLogitsWarper", "TopPLogitsWarper"}
 )
 
 
 def check_device(pipeline: Any) -> None:
-    """Find out that a pipeline's model is not where continuous batching helps.
-
-    Raises:
-        ParameterError: It is not on one GPU of CUDA's.
-    """
+    """Raise ParameterError if a pipeline's model is not whole on one GPU of CUDA's."""
     places = set((getattr(pipeline.model, "hf_device_map", None) or {"": 0}).values())
     if kind_of_device(pipeline) != "cuda" or len(places) > 1:
         raise not_on_a_gpu()
@@ -75,13 +60,8 @@ def kind_of_device(pipeline: Any) -> str:
 
 def why_not(run: TorchRun) -> str:
     """Why a request cannot be answered this way; empty if it can."""
-    possible = (
-        run.is_single
-        and not run.is_special
-        and hasattr(run.model, "init_continuous_batching")
-        and _is_stepwise(run)
-    )
-    if possible:
+    is_there = hasattr(run.model, "init_continuous_batching")
+    if run.is_single and not run.is_special and is_there and _is_stepwise(run):
         return ""
     return tr("Continuous batching cannot do what these options ask for.")
 
@@ -118,11 +98,7 @@ class ContinuousRun:
         self._size = run.request.batch_size
 
     def answer(self) -> str:
-        """Answer the prompts.
-
-        Returns:
-            Why some have no answer; empty if all have one.
-        """
+        """Answer the prompts; give the reason if some have no answer."""
         failure = ""
         with _quiet() as errors:
             try:
@@ -159,22 +135,19 @@ class ContinuousRun:
         config = copy.deepcopy(self._run.config)
         if config.eos_token_id is None:
             config.eos_token_id = -1  # else transformers warns, and writes the same
+        most = [len(row.ids) + self._run.longest_answer(row) for row in self._rows]
+        blocks = sorted((-(-tokens // _BLOCK) + 1 for tokens in most), reverse=True)
         return self._run.model.init_continuous_batching(
             generation_config=config,
             continuous_batching_config=ContinuousBatchingConfig(
                 block_size=_BLOCK,
                 # Room for all: a row that is put off and taken up again loses count of its tokens.
-                num_blocks=self._blocks(),
+                num_blocks=sum(blocks[: self._size]),
                 max_batch_tokens=max(_STEP_TOKENS, self._size),
                 use_async_batching=False,  # a row that stops is to stop at once
                 allow_block_sharing=False,
             ),
         )
-
-    def _blocks(self) -> int:
-        most = [len(row.ids) + self._run.longest_answer(row) for row in self._rows]
-        needed = [-(-tokens // _BLOCK) + 1 for tokens in most]
-        return sum(sorted(needed, reverse=True)[: self._size])
 
     def _add_requests(self, manager: Any) -> None:
         while self._waiting and len(self._seats) < self._size:

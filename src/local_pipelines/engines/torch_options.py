@@ -25,14 +25,12 @@ def echoes(pipeline: Any) -> bool:
 
 
 def configured(pipeline: Any) -> Any:
-    """A copy of the configuration that a pipeline generates with.
-
-    Since transformers 5.20 it has none of its own: it keeps what it was made with, and its
-    defaults, and joins them with the model's at each call.
-    """
+    """A copy of the configuration that a pipeline generates with."""
     own = getattr(pipeline, "generation_config", None)
     if own is not None:
         return copy.deepcopy(own)
+    # Since transformers 5.20 it has none of its own: it keeps what it was made with, and its
+    # defaults, and joins them with the model's at each call.
     config = copy.deepcopy(pipeline.model.generation_config)
     prepare = getattr(pipeline, "_prepare_generate_kwargs", None)
     given = dict(prepare({})) if prepare is not None else {}
@@ -47,13 +45,7 @@ def generation_config(
 ) -> tuple[Any, dict[str, Any]]:
     """The complete configuration for `generate`, and the options that are no part of it.
 
-    Args:
-        pipeline: What `generate` belongs to.
-        options: What was given, over the configuration.
-        config: The configuration; the pipeline's own unless given.
-
-    Raises:
-        ParameterError: transformers does not take one of the options.
+    It is `config`, or the pipeline's own, with `options` over it.
     """
     options = dict(options)
     given = options.pop("generation_config", None)
@@ -80,11 +72,7 @@ def generation_config(
 
 @contextmanager
 def explained_options(are_to_blame: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Say in one sentence what transformers says about options that cannot work.
-
-    Args:
-        are_to_blame: Asked when there is an error: whether it can come from the options.
-    """
+    """Say in one sentence what transformers says about options, if they can be to blame."""
     try:
         yield
     except (IndexError, OverflowError, TypeError, ValueError) as error:

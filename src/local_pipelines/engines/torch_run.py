@@ -23,7 +23,7 @@ from local_pipelines.engines.growing import (
 )
 from local_pipelines.engines.memory import free_memory, is_shortage
 from local_pipelines.engines.options import GENERATION_OPTIONS, merged
-from local_pipelines.engines.prompts import checked_tokens
+from local_pipelines.engines.prompts import UNLIMITED, checked_tokens, context_of
 from local_pipelines.engines.report import AnswerCollector, BatchReport
 from local_pipelines.engines.request import GenerationRequest
 from local_pipelines.engines.stopping import checked_stop
@@ -35,9 +35,8 @@ from local_pipelines.wording.messages import tr
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TokenizedPrompt", "TorchRun"]
+__all__ = ["TokenizedPrompt", "TorchRun", "special_tokens"]
 
-_UNLIMITED = 1 << 30
 _TOKENIZER_OPTIONS = ("add_special_tokens", "truncation")
 
 
@@ -50,19 +49,15 @@ class TokenizedPrompt:
 
 
 class TorchRun:
-    """One request to one pipeline.
-
-    Args:
-        pipeline: A transformers pipeline for text generation.
-        request: What is asked.
-        defaults: Options that count unless the request has its own.
-    """
+    """One request to one pipeline; `defaults` count unless the request has its own options."""
 
     def __init__(
         self, pipeline: Any, request: GenerationRequest, defaults: dict[str, Any] | None = None
     ) -> None:
         self._pipeline = pipeline
         self.model = pipeline.model
+        config = self.model.config  # the part of it that tells of the text has the sizes
+        self._sized = config.get_text_config() if hasattr(config, "get_text_config") else config
         self._tokenizer = pipeline.tokenizer
         self.request = request
         self.collected = AnswerCollector(request)
@@ -90,53 +85,32 @@ class TorchRun:
         self.config, self._extra = generation_config(self._pipeline, generating)
         stop += checked_stop(self.config.stop_strings)
         self.config.stop_strings = None  # generate's own search wants the tokenizer, and is slower
-        special = self._special_tokens() if stop else {}
+        special = special_tokens(self._tokenizer) if stop else {}
         self.ends = Ends.of(stop, special, _as_list(self.config.eos_token_id))
-
-    def _special_tokens(self) -> dict[str, int]:
-        """Tokens that no text shows: a stop string among them is found by its id."""
-        added = getattr(self._tokenizer, "added_tokens_decoder", {})
-        return {str(token): number for number, token in added.items() if token.special}
-
-    # --- the prompts --------------------------------------------------------------------------
 
     def tokenize(self) -> list[TokenizedPrompt]:
         """Turn the prompts into tokens, and refuse what the model cannot read."""
         if not self.request.prompts:
             return []
-        options: dict[str, Any] = {
-            name: self._tokenizing[name] for name in _TOKENIZER_OPTIONS if name in self._tokenizing
-        }
-        if options.get("truncation") and self._tokenizing.get("max_length"):
-            options["max_length"] = self._tokenizing["max_length"]
-        options |= self._tokenizing.get("tokenizer_encode_kwargs") or {}
+        given = self._tokenizing
+        options = {name: given[name] for name in _TOKENIZER_OPTIONS if name in given}
+        if options.get("truncation") and given.get("max_length"):
+            options["max_length"] = given["max_length"]
+        options |= given.get("tokenizer_encode_kwargs") or {}
         if self.request.templated:
             options["add_special_tokens"] = False  # the template has written them
-        prefix = self._tokenizing.get("prefix") or ""
-        prompts = [prefix + prompt for prompt in self.request.prompts]
+        prompts = [(given.get("prefix") or "") + prompt for prompt in self.request.prompts]
         encoded = self._tokenizer(prompts, verbose=False, **options)["input_ids"]
         return [
-            TokenizedPrompt(index, self._checked(list(ids))) for index, ids in enumerate(encoded)
+            TokenizedPrompt(place, self._checked(list(ids))) for place, ids in enumerate(encoded)
         ]
 
     def _checked(self, ids: list[int]) -> list[int]:
         if self._tokenizing.get("handle_long_generation") == "hole" and self.config.max_new_tokens:
             ids = ids[-max(1, self.context - self.config.max_new_tokens) :]
-        first = self.config.bos_token_id
-        return checked_tokens(
-            ids, first=first, limit=self._limit, context=self.context, vocabulary=self._vocabulary
-        )
-
-    @property
-    def _vocabulary(self) -> int | None:
-        """How many tokens the model has vectors for; None where that is not known."""
-        size = getattr(_text_config(self.model), "vocab_size", None)
-        return size if isinstance(size, int) else None
-
-    @property
-    def device(self) -> Any:
-        """Where the model computes."""
-        return self._pipeline.device
+        size = getattr(self._sized, "vocab_size", None)
+        known = size if isinstance(size, int) else None  # how many tokens it has vectors for
+        return checked_tokens(ids, self.config.bos_token_id, self._limit, self.context, known)
 
     @property
     def is_special(self) -> bool:
@@ -146,24 +120,19 @@ class TorchRun:
     @property
     def context(self) -> int:
         """How many tokens the model can take."""
-        config = _text_config(self.model)
-        for name in ("max_position_embeddings", "n_positions", "n_ctx"):
-            if isinstance(size := getattr(config, name, None), int) and size > 0:
-                return size
-        return int(min(getattr(self._tokenizer, "model_max_length", _UNLIMITED), _UNLIMITED))
+        longest = getattr(self._tokenizer, "model_max_length", None)
+        return context_of(lambda name: getattr(self._sized, name, None), longest)
 
     @property
     def _limit(self) -> int:
         """Tokens of prompt and answer together."""
         total = self.config.max_length if self.config.max_new_tokens is None else None
-        return min(self.context, total or _UNLIMITED)
+        return min(self.context, total or UNLIMITED)
 
     @property
     def follows(self) -> bool:
-        """Whether text is needed while it is generated.
-
-        With several beams a row's tokens change until the end, and its text is cut afterwards.
-        """
+        """Whether text is needed while it is generated."""
+        # With several beams a row's tokens change until the end, and its text is cut afterwards.
         return self.is_single and (bool(self.ends.strings) or self.request.emit is not None)
 
     @property
@@ -174,7 +143,7 @@ class TorchRun:
 
     def longest_answer(self, row: TokenizedPrompt) -> int:
         """How many tokens a row's answer may have."""
-        return min(self._limit - len(row.ids), self.config.max_new_tokens or _UNLIMITED)
+        return min(self._limit - len(row.ids), self.config.max_new_tokens or UNLIMITED)
 
     def set_seed(self) -> None:
         """Begin torch's random numbers anew, if the request says where."""
@@ -182,8 +151,6 @@ class TorchRun:
             import torch
 
             torch.manual_seed(self._seed % (1 << 64))
-
-    # --- the batches --------------------------------------------------------------------------
 
     def answer_batches(self, rows: list[TokenizedPrompt]) -> None:
         """Answer batch by batch, in halves from where memory runs out."""
@@ -217,8 +184,7 @@ class TorchRun:
             if len(batch) == 1:
                 raise self._shortage(batch[0]) from None  # its frames hold the memory
         else:
-            ended = watch.ended() if watch.follows else self._ended(batch, tokens)
-            self.keep(batch, ended, time.perf_counter() - start)
+            self.keep(batch, watch.ended(tokens), time.perf_counter() - start)
             self._sizes.append(len(batch))
             return []
         free_memory()
@@ -235,13 +201,11 @@ class TorchRun:
             self.request.advance(len(rows))
 
     def _shortage(self, row: TokenizedPrompt) -> MemoryShortageError:
+        fact = tr("Memory ran out over a single prompt of {number:,} tokens.")
+        cause = tr("Model, prompt and answer together need more than {device} has free.")
         return MemoryShortageError(
-            tr("Memory ran out over a single prompt of {number:,} tokens.").format(
-                number=len(row.ids)
-            ),
-            tr("Model, prompt and answer together need more than {device} has free.").format(
-                device=self.device
-            ),
+            fact.format(number=len(row.ids)),
+            cause.format(device=self._pipeline.device),
             tr(
                 "Shorten the prompt or max_new_tokens, load the model with "
                 'model_kwargs={"dtype": "bfloat16"}, or take a smaller one.'
@@ -274,20 +238,24 @@ class TorchRun:
         import torch
         from transformers import StoppingCriteriaList
 
-        width = max(len(row.ids) for row in rows)
+        width, device = max(len(row.ids) for row in rows), self._pipeline.device
         # Penalties count every token before the answer, masked ones too: filled up with a token
         # that a row has anyway, it is penalised as it would be alone.
         ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in rows])
         mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
         config = copy.deepcopy(self.config)
-        self._set_limit(config, width, self.longest_answer(rows[0]))
+        own, room = self.model.generation_config, self.longest_answer(rows[0])
+        config.max_new_tokens, config.max_length = room, None
+        if own.max_length is not None and own.max_new_tokens is None:
+            # transformers fills in the model's form of a limit, and then warns that there are two.
+            config.max_new_tokens, config.max_length = None, width + room
         config.pad_token_id = self._pad_id()
         watch.seen = width
         hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
         with explained_options(lambda: not (watch.has_begun or hooks)):
             output = self.model.generate(
-                input_ids=ids.to(self.device),
-                attention_mask=mask.to(self.device),
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=StoppingCriteriaList([*self._criteria, watch.criterion()]),
                 **self._extra,
@@ -297,59 +265,26 @@ class TorchRun:
         tokens: list[list[int]] = output[::each, width:].tolist()
         return tokens
 
-    def _set_limit(self, config: Any, width: int, room: int) -> None:
-        """Write the limit in the form that the model's own configuration has.
-
-        transformers fills in the other form from there, and then warns that there are two.
-        """
-        own = self.model.generation_config
-        config.max_new_tokens, config.max_length = room, None
-        if own.max_length is not None and own.max_new_tokens is None:
-            config.max_new_tokens, config.max_length = None, width + room
-
-    def _ended(self, rows: list[TokenizedPrompt], tokens: list[list[int]]) -> list[EndedAnswer]:
-        """The answers of rows that nobody followed as they grew."""
-        ended = ended_answers([row.ids for row in rows], tokens, self.decode, self.ends)
-        for answer in ended:
-            self.request.show(answer.text)
-        return ended
-
     def _pad_id(self) -> int:
         for candidate in (self.config.pad_token_id, self._tokenizer.pad_token_id):
             if candidate is not None:
                 return int(candidate)
         return min(self.ends.end_tokens, default=0)  # it is masked, so that any would do
 
-    # --- the text -----------------------------------------------------------------------------
-
-    @property
-    def skips_special(self) -> bool:
-        """Whether special tokens are left out of the text."""
-        return self._finishing.get("skip_special_tokens") is not False
-
     def decode(self, rows: list[list[int]]) -> list[str]:
         """Decode rows of tokens."""
+        options = {"skip_special_tokens": self._finishing.get("skip_special_tokens") is not False}
         # The Rust tokenizer itself, where nothing wraps its decoding, is four times as fast.
         if _is_plain(type(self._tokenizer)):
-            texts: list[str] = self._tokenizer.backend_tokenizer.decode_batch(
-                rows, skip_special_tokens=self.skips_special
-            )
-            return texts
-        # Cleaning up blanks would change text that has been streamed already.
-        return list(
-            self._tokenizer.batch_decode(
-                rows, skip_special_tokens=self.skips_special, clean_up_tokenization_spaces=False
-            )
-        )
+            decode = self._tokenizer.backend_tokenizer.decode_batch
+        else:  # cleaning up blanks would change text that has been streamed already
+            decode = self._tokenizer.batch_decode
+            options["clean_up_tokenization_spaces"] = False
+        return list(decode(rows, **options))
 
 
 class _BatchWatch:
-    """Looks at each token as it is generated, decides which rows are done, and emits text.
-
-    Args:
-        run: The run that it belongs to.
-        rows: The rows of its batch.
-    """
+    """Looks at each token as it is generated, decides which rows are done, and emits text."""
 
     def __init__(self, run: TorchRun, rows: list[TokenizedPrompt]) -> None:
         self.has_begun = False
@@ -391,8 +326,14 @@ class _BatchWatch:
             self._run.request.show(text)
         return [bool(answer.reason) for answer in self._answers]
 
-    def ended(self) -> list[EndedAnswer]:
+    def ended(self, tokens: list[list[int]]) -> list[EndedAnswer]:
         """The answer of each row, after the last token."""
+        if not self.follows:
+            ids = [row.ids for row in self._rows]
+            ended = ended_answers(ids, tokens, self._run.decode, self._run.ends)
+            for each in ended:
+                self._run.request.show(each.text)
+            return ended
         for answer in self._answers:
             self._run.request.show(answer.finish())
         return [answer.ended for answer in self._answers]
@@ -403,9 +344,10 @@ class _BatchWatch:
         return {row.index: answer.ended for row, answer in answers if answer.reason}
 
 
-def _text_config(model: Any) -> Any:
-    config = model.config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
+def special_tokens(tokenizer: Any) -> dict[str, int]:
+    """Tokens that no text shows, by their names: a stop string among them is found by its id."""
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    return {str(token): number for number, token in added.items() if token.special}
 
 
 def _as_list(value: Any) -> list[int]:
@@ -417,8 +359,6 @@ def _is_plain(kind: type) -> bool:
     for name in ("TokenizersBackend", "PreTrainedTokenizerFast"):
         base = next((b for b in kind.__mro__ if b.__name__ == name), None)
         if base is not None:
-            return all(
-                getattr(kind, method, None) is getattr(base, method, None)
-                for method in ("_decode", "decode")
-            )
+            names = ("_decode", "decode")
+            return all(getattr(kind, n, None) is getattr(base, n, None) for n in names)
     return False

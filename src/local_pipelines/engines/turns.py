@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
@@ -29,11 +30,11 @@ _Ticket = Future[None]
 _GLANCE = 0.2  # seconds; on Windows a thread that waits without limit cannot be interrupted
 
 
+@dataclass
 class Finished(Generic[T]):
     """The last thing that a stream gives: what the job returned."""
 
-    def __init__(self, value: T) -> None:
-        self.value = value
+    value: T
 
 
 _Item = str | Finished[T] | BaseException
@@ -58,10 +59,7 @@ class Turns:
             self._leave(ticket)
 
     def stream(self, job: Job[T]) -> Generator[str | Finished[T], None, None]:
-        """Run a job in a thread of its own and give its text as it comes.
-
-        An error in the job is raised here. Closing the iterator stops the job.
-        """
+        """Run a job in a thread and give its text as it comes; closing this stops the job."""
         inbox: SimpleQueue[_Item[T]] = SimpleQueue()
         leave = self._submit(job, inbox.put)
         try:
@@ -102,12 +100,11 @@ class Turns:
 
         def work() -> None:
             try:
-                try:
-                    put(Finished(job(put, stopped)))
-                except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-                    put(error)
-            except RuntimeError:  # the event loop is closed: nobody awaits anything
-                pass
+                with suppress(RuntimeError):  # the event loop is closed: nobody awaits anything
+                    try:
+                        put(Finished(job(put, stopped)))
+                    except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                        put(error)
             finally:
                 self._leave(ticket)
 
@@ -169,16 +166,12 @@ def is_wanted(stopped: threading.Event) -> bool:
 
 
 def _wait(ticket: _Ticket) -> None:
-    while True:
-        try:
-            return ticket.result(_GLANCE)
-        except FutureTimeoutError:
-            continue
+    while not ticket.done():
+        with suppress(FutureTimeoutError):
+            ticket.result(_GLANCE)
 
 
 def _get(inbox: SimpleQueue[T]) -> T:
     while True:
-        try:
+        with suppress(Empty):
             return inbox.get(timeout=_GLANCE)
-        except Empty:
-            continue
