@@ -42,8 +42,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size, whole_number
 from local_pipelines.workbench.progress import progress_bar
 
-__all__ = ["AsyncManager", "Configs", "Inputs", "LocalLLM", "Manager", "Stop"]
-
 # What LangChain hands over, and often not.
 Stop = list[str] | None
 Manager = CallbackManagerForLLMRun | None

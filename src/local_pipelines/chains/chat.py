@@ -30,8 +30,6 @@ from local_pipelines.engines.request import GeneratedAnswer
 from local_pipelines.errors import LocalPipelinesError, ParameterError, UnsupportedError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["LocalChat"]
-
 # Fields of ChatHuggingFace that speak to a server.
 _SERVER_FIELDS = ("frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs")
 # Call options that LangChain sends along and that change nothing here.

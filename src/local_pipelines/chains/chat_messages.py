@@ -22,8 +22,6 @@ from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.models.catalogue import catalogue
 from local_pipelines.wording.messages import tr
 
-__all__ = ["answer_message", "answer_piece", "as_dicts", "chat_prompt"]
-
 _ROLES = {"human": "user", "ai": "assistant"}
 _ROLES |= {name: name for name in ("system", "user", "assistant")}
 _MESSAGE_ROLES = ((SystemMessage, "system"), (AIMessage, "assistant"), (HumanMessage, "user"))

@@ -19,8 +19,6 @@ from typing import Any
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["read_chat_template", "render_chat_template"]
-
 _SPECIAL = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
 _MOST_STEPS = 300_000  # turns of loops and calls of one filling in: two seconds at most
 _MOST_CHARACTERS = 10_000_000  # of one text: the longest contexts are a tenth of it

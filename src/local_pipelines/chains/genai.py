@@ -25,8 +25,6 @@ from local_pipelines.openvino.kept import load_kept
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
 
-__all__ = ["GenAIPipeline"]
-
 _DEFAULT_NEW_TOKENS = 256  # as in transformers' pipeline
 _DEFAULT_BATCH_SIZE = 64
 _OWN_FIELDS = frozenset({"engine", "folder", "weight_format"})  # known from the folder

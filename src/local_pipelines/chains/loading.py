@@ -40,8 +40,6 @@ from local_pipelines.workbench.devices import (
 from local_pipelines.workbench.machine import ram
 from local_pipelines.workbench.versions import installed_version
 
-__all__ = ["check_engine", "installed_backend", "load_llm", "may_have_accelerator"]
-
 _PACKAGES = {"genai": "openvino-genai", "openvino": "optimum-intel"}
 _CPU_NAMES = {"auto", "cpu", "-1"}
 

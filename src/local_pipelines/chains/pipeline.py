@@ -35,8 +35,6 @@ from local_pipelines.workbench.checks import checked_size
 from local_pipelines.workbench.devices import select_device
 from local_pipelines.workbench.versions import check_versions, explained_by_version
 
-__all__ = ["LocalPipeline"]
-
 _TASK = "text-generation"
 _BELOW = ("transformers", "huggingface_hub", "langchain-huggingface", "accelerate", "torch")
 _marks: WeakKeyDictionary[Any, str] = WeakKeyDictionary()  # of models that lie nowhere

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-__all__ = ["CONTEXT", "Decode", "TokenText"]
-
 Decode = Callable[[list[list[int]]], list[str]]
 """Decodes several lists of token ids at once."""
 

@@ -22,8 +22,6 @@ from local_pipelines.models.checkpoint import read_json
 from local_pipelines.openvino.config import last_line
 from local_pipelines.wording.messages import tr
 
-__all__ = ["GenAIEngine", "check_options"]
-
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
 _MOST_AT_A_TIME = 1024
 

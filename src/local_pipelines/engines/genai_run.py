@@ -28,8 +28,6 @@ from local_pipelines.errors import ParameterError
 from local_pipelines.openvino.config import last_line
 from local_pipelines.wording.messages import tr
 
-__all__ = ["GenAIRun"]
-
 
 @dataclass(eq=False)
 class _Row:

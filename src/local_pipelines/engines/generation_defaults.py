@@ -9,8 +9,6 @@ from local_pipelines.errors import ParameterError
 from local_pipelines.models.checkpoint import read_json
 from local_pipelines.models.contents import cannot_be
 
-__all__ = ["check_generation_defaults"]
-
 _FILE = "generation_config.json"
 _TOKENS = frozenset(
     {"begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"}

@@ -9,8 +9,6 @@ from typing import Literal
 from local_pipelines.engines.decoding import CONTEXT, Decode, TokenText
 from local_pipelines.engines.stopping import StopScanner, find_stop
 
-__all__ = ["EndedAnswer", "Ends", "GrowingAnswer", "Reason", "ended_answers", "grow_together"]
-
 Reason = Literal["", "stop", "eos"]
 """Why an answer has ended; empty while it has not, and where the limit has ended it."""
 

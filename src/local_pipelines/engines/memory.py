@@ -6,8 +6,6 @@ import gc
 import re
 import sys
 
-__all__ = ["free_memory", "is_shortage"]
-
 # CUDA, ROCm, XPU and MPS say "out of memory"; torch's allocator for the CPU, its libraries and
 # OpenVINO each say it in their own words.
 _SAYS_SO = re.compile(

@@ -14,18 +14,6 @@ from local_pipelines.wording.grammar import listed, nearest
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_finite, whole_number
 
-__all__ = [
-    "BACKENDS",
-    "GENERATION_OPTIONS",
-    "SAMPLING_OPTIONS",
-    "check_generation_options",
-    "check_model_kwargs",
-    "check_no_token",
-    "merged",
-    "unknown_option",
-    "with_sampling",
-]
-
 SAMPLING_OPTIONS = frozenset(
     {"temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff"}
 )

@@ -8,8 +8,6 @@ from typing import Any
 from local_pipelines.errors import ModelError, ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["UNLIMITED", "check_text", "checked_tokens", "context_of", "refuse_bytes"]
-
 UNLIMITED = 1 << 30
 
 

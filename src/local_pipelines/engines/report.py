@@ -13,8 +13,6 @@ from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest, 
 from local_pipelines.engines.stopping import warn_of_empty_answer
 from local_pipelines.wording.messages import ntr, tr
 
-__all__ = ["AnswerCollector", "BatchReport", "Interrupted"]
-
 Engine = Literal["static", "continuous"]
 
 

@@ -9,8 +9,6 @@ from typing import Any, Literal
 
 from local_pipelines.engines.turns import Emit
 
-__all__ = ["GeneratedAnswer", "GenerationRequest", "token_figures", "tokens_per_second"]
-
 FinishReason = Literal["stop", "length", "eos"]
 
 

@@ -13,8 +13,6 @@ from functools import cache
 from local_pipelines.errors import ParameterError
 from local_pipelines.wording.messages import mark, tr
 
-__all__ = ["EmptyAnswerWarning", "StopScanner", "checked_stop", "find_stop", "warn_of_empty_answer"]
-
 _STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
 
 

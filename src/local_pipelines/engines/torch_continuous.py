@@ -26,8 +26,6 @@ from local_pipelines.engines.turns import is_wanted
 from local_pipelines.errors import ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["ContinuousRun", "check_device", "kind_of_device", "not_on_a_gpu", "why_not"]
-
 _BLOCK = 32  # tokens that the memory for keys and values is handed out by
 _STEP_TOKENS = 1024  # of all prompts together in one step
 _GLANCE = 0.2  # seconds

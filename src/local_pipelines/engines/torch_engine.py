@@ -6,8 +6,6 @@ from local_pipelines.engines.request import GeneratedAnswer
 from local_pipelines.engines.torch_continuous import ContinuousRun, why_not
 from local_pipelines.engines.torch_run import TorchRun
 
-__all__ = ["answer_request"]
-
 
 def answer_request(run: TorchRun, *, continuous: bool = False) -> list[GeneratedAnswer]:
     """Answer all prompts of a request, in their order; `run.report` tells how."""

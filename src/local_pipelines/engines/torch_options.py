@@ -12,8 +12,6 @@ from local_pipelines.engines.options import SAMPLING_OPTIONS, with_sampling
 from local_pipelines.errors import LocalPipelinesError, ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["configured", "echoes", "explained_options", "generation_config"]
-
 # What these are when nothing is sampled; others would make transformers warn.
 _NEUTRAL = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0}
 

@@ -35,8 +35,6 @@ from local_pipelines.wording.messages import tr
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TokenizedPrompt", "TorchRun", "special_tokens"]
-
 _TOKENIZER_OPTIONS = ("add_special_tokens", "truncation")
 
 

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
-__all__ = ["Emit", "Finished", "Turns", "is_wanted", "turns_of"]
-
 T = TypeVar("T")
 Emit = Callable[[str], None]
 Job = Callable[[Emit, threading.Event], T]

@@ -23,8 +23,6 @@ from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.credentials import TOKEN_PAGE
 
-__all__ = ["Explanation", "explain"]
-
 _MOST = 300  # characters of a foreign message that are repeated
 
 

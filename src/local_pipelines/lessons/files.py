@@ -19,8 +19,6 @@ from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.checks import whole_number
 from local_pipelines.workbench.progress import progress_bar, somebody_looks
 
-__all__ = ["FileReport", "answer_file"]
-
 _ALIKE = 3  # prompts that fail alone and alike, and nothing else: then the chain is at fault
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.messages import ntr, tr
 
-__all__ = ["Label", "Measurement", "Measurements", "divide", "quartiles"]
-
 Label = str | int | float
 
 

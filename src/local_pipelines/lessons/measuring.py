@@ -20,8 +20,6 @@ from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import whole_number
 
-__all__ = ["measure", "measure_in_turn"]
-
 Count = float | Callable[[Any], float] | None
 
 

@@ -17,8 +17,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole
 from local_pipelines.workbench.devices import is_openvino_device, parse_device, select_device
 
-__all__ = ["check_parameters"]
-
 
 def check_parameters(**values: object) -> None:
     """Check the parameters of a notebook, each by its name.

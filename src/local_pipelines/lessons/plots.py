@@ -15,8 +15,6 @@ from local_pipelines.wording.messages import mark, tr
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_measurements"]
-
 # The axes that are no rate, for `tr` in `_axis_name`.
 _AXES = (mark("seconds"), mark("milliseconds"), mark("times as fast"))
 _BLUE, _ORANGE, _DARK = "#56b4e9", "#d55e00", "#333333"  # Okabe and Ito: for every kind of eyes

@@ -21,8 +21,6 @@ from local_pipelines.wording.grammar import listed
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.file_lock import try_lock
 
-__all__ = ["AnswerFile", "FilePrompt", "PromptSource"]
-
 _DEFAULT_COLUMN = "prompt"
 _LONGEST_FIELD = 1 << 24  # characters; the csv module's own limit is 131,072
 _LONE = re.compile("[\ud800-\udfff]")  # what bytes that are no UTF-8 are read as

@@ -21,8 +21,6 @@ from local_pipelines.models.checkpoint import read_json
 from local_pipelines.workbench.cache_folder import hf_home
 from local_pipelines.workbench.machine import sha256_of
 
-__all__ = ["FileSum", "changed_file", "json_object", "known_sums"]
-
 _LARGE = 10**9  # bytes that take seconds to hash
 
 

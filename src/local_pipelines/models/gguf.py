@@ -14,8 +14,6 @@ from typing import IO, Any
 from local_pipelines.errors import ModelError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["GgufFile", "GgufTensor", "read_gguf"]
-
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
 _SCALARS = {

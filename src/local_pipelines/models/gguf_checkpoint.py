@@ -16,8 +16,6 @@ from local_pipelines.errors import ModelError
 from local_pipelines.models.gguf import GgufFile, GgufTensor
 from local_pipelines.wording.messages import tr
 
-__all__ = ["write_checkpoint"]
-
 _NAMES = {
     "token_embd": "model.embed_tokens",
     "output_norm": "model.norm",

@@ -33,8 +33,6 @@ from local_pipelines.workbench.progress import Stages
 from local_pipelines.workbench.settings import hub_is_offline
 from local_pipelines.workbench.workshop import Workshop, recover, workshop
 
-__all__ = ["fetch_packaged", "packaged_folder"]
-
 _LOG = logging.getLogger("local_pipelines")
 _MANIFEST = "local_pipelines_model.json"
 _CARD = """\

@@ -10,8 +10,6 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from io import StringIO
 from typing import Any
 
-__all__ = ["no_logs", "no_warnings", "quiet"]
-
 
 @contextmanager
 def quiet() -> Iterator[None]:

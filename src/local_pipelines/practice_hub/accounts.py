@@ -8,8 +8,6 @@ from http import HTTPStatus
 
 from local_pipelines.practice_hub.repositories import PUBLIC_FILES, Repository
 
-__all__ = ["ACCOUNTS", "BOGUS_TOKEN", "Account", "Refusal", "accounts", "refuse"]
-
 BOGUS_TOKEN = "hf_practice_bogus"  # noqa: S105 - belongs to nobody, on purpose
 ACCOUNTS = ("accepted", "not_accepted", "pending", "rejected", "fine_grained")
 

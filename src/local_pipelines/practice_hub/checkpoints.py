@@ -12,8 +12,6 @@ import math
 import numpy as np
 from safetensors.numpy import load, save
 
-__all__ = ["CHAT_TEMPLATE", "llama", "shard"]
-
 Files = dict[str, bytes]
 
 _SPECIAL = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")

@@ -18,8 +18,6 @@ from local_pipelines.errors import ModelError
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.settings import assign_variable
 
-__all__ = ["ClientSwitch"]
-
 _ADDED = {
     "HF_HUB_OFFLINE": "0",
     "HF_HUB_DISABLE_XET": "1",  # the practice Hub speaks plain downloads only

@@ -17,8 +17,6 @@ from urllib.parse import quote
 from local_pipelines.errors import ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["Fault", "FaultKind", "Faults", "Reply", "send"]
-
 FaultKind = Literal["close", "corrupt", "reset", "short", "stall", "trickle"]
 
 _RATE_LIMIT_SECONDS = 1.0

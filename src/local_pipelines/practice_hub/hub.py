@@ -19,8 +19,6 @@ from local_pipelines.practice_hub.routes import FileHost, Hub
 from local_pipelines.practice_hub.server import Port, Request
 from local_pipelines.wording.messages import tr
 
-__all__ = ["PracticeHub"]
-
 _running: PracticeHub | None = None
 
 

@@ -9,8 +9,6 @@ from local_pipelines.practice_hub.accounts import Account
 from local_pipelines.practice_hub.repositories import Repository
 from local_pipelines.wording.messages import language, tr
 
-__all__ = ["front", "model", "tokens"]
-
 _TITLE = "Practice Hub"
 _STYLE = (
     ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:46rem;"

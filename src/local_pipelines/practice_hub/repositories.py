@@ -15,8 +15,6 @@ from safetensors import SafetensorError, deserialize
 
 from local_pipelines.practice_hub import checkpoints
 
-__all__ = ["ALIASES", "PUBLIC_FILES", "File", "Repository", "build_repositories"]
-
 ALIASES = {"gpt2": "openai-community/gpt2"}  # old ids that the Hub redirects
 PUBLIC_FILES = {"README.md", "LICENSE"}  # readable on gated repositories too
 _LARGE = {".safetensors", ".bin", ".msgpack", ".h5"}  # kept in Git LFS

@@ -18,8 +18,6 @@ from local_pipelines.practice_hub.accounts import BAD_TOKEN, Account, Refusal, r
 from local_pipelines.practice_hub.faults import Reply
 from local_pipelines.practice_hub.repositories import ALIASES, File, Repository
 
-__all__ = ["Call", "FileHost", "Hub"]
-
 _MODEL = r"/api/models/(?P<id>[^/]+(?:/[^/]+)?)"
 _NAME = r"(?P<id>[^/]+/[^/]+)"
 

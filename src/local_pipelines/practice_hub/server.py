@@ -18,8 +18,6 @@ from local_pipelines.practice_hub.accounts import Account
 from local_pipelines.practice_hub.faults import Fault, Faults, Reply, send
 from local_pipelines.practice_hub.routes import Call
 
-__all__ = ["Port", "Request"]
-
 _LOOPBACK = "127.0.0.1"
 _LONGEST_BODY = 65536  # bytes of a request; forms and device codes are far shorter
 _LONGEST_SILENCE = 30.0  # seconds until a connection is given up that begins a request

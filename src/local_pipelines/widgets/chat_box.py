@@ -20,8 +20,6 @@ from local_pipelines.workbench import front_end
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["ChatBox", "chat_box"]
-
 
 def _who(kind: str) -> str:
     return tr("You") if kind == "you" else tr("Model")

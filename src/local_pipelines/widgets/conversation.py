@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from langchain_core.prompts import BasePromptTemplate
     from langchain_core.runnables import Runnable
 
-__all__ = ["Conversation", "Turn", "first_sentence"]
-
 
 @dataclass(eq=False)
 class Turn:

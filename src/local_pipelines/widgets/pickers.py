@@ -19,8 +19,6 @@ from local_pipelines.workbench.credentials import find_token
 from local_pipelines.workbench.devices import available_devices, select_device
 from local_pipelines.workbench.settings import hub_is_offline
 
-__all__ = ["Picker", "device_picker", "model_picker"]
-
 Value = TypeVar("Value", bound=str | int)
 
 

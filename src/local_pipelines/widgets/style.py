@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["show", "styled"]
-
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 

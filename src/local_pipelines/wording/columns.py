@@ -7,8 +7,6 @@ import re
 import textwrap
 from collections.abc import Iterable, Sequence
 
-__all__ = ["align", "columns", "fold", "html_table", "pad"]
-
 # Where a line may end in text without blanks: after a wide character, and the closing mark, if
 # any, that belongs to it; no line begins with such a mark.
 _PIECE = re.compile(

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from local_pipelines.wording.messages import tr
 
-__all__ = ["capitalised", "fragment", "gigabytes", "listed", "nearest", "paragraph", "sentence"]
-
 
 def listed(words: Sequence[str]) -> str:
     """Write words as a list: `a, b and c`."""

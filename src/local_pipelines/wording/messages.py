@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gettext import NullTranslations
 
-__all__ = ["CHOICE", "available_languages", "find_language", "language", "mark", "ntr", "tr"]
-
 CHOICE = "LOCAL_PIPELINES_LANGUAGE"
 """The variable that `setup_environment(language=…)` sets, so that child processes have it too."""
 

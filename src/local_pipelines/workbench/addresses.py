@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["shown_address", "shown_host", "without_home"]
-
 
 def shown_address(url: str) -> str:
     """Leave out the name and the password of an address, such as a mirror's in `HF_ENDPOINT`.

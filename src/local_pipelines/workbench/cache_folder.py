@@ -17,8 +17,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import without_home
 from local_pipelines.workbench.settings import expanded_path, hub_is_offline, set_variable
 
-__all__ = ["cache_home", "frozen_variables", "hf_home", "make_paths_absolute", "place_cache"]
-
 _PATHS = ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH")
 # What huggingface_hub.constants takes over: one without its prefix, HF_ENDPOINT.
 _FROZEN = (*_PATHS, "HF_ENDPOINT", "HF_HUB_OFFLINE")

@@ -9,8 +9,6 @@ from numbers import Real
 from local_pipelines.errors import ParameterError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["checked_size", "is_finite", "is_whole", "whole_number"]
-
 
 def is_whole(value: object, low: int, high: int | None = None) -> bool:
     """Whether a value is a whole number within limits; True and False are none.

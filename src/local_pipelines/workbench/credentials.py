@@ -27,16 +27,6 @@ from local_pipelines.workbench.settings import (
     set_variable,
 )
 
-__all__ = [
-    "Account",
-    "Token",
-    "clean_token",
-    "find_token",
-    "login",
-    "place_token",
-    "somebody_is_there",
-]
-
 TOKEN_PAGE = "https://huggingface.co/settings/tokens"  # noqa: S105 - an address, no secret
 WHOAMI_SECONDS = 10.0
 

@@ -24,17 +24,6 @@ from local_pipelines.workbench.machine import ram
 if TYPE_CHECKING:
     import torch
 
-__all__ = [
-    "Device",
-    "available_devices",
-    "cpuinfo",
-    "find_accelerators",
-    "is_openvino_device",
-    "nvidia_driver_present",
-    "parse_device",
-    "select_device",
-]
-
 
 _CHOICES = mark(
     '"auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the first GPU'

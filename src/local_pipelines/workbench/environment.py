@@ -39,8 +39,6 @@ from local_pipelines.workbench.settings import (
     set_variable,
 )
 
-__all__ = ["package_notes", "setup_environment"]
-
 # Set unless the learner's own environment or .env says otherwise.
 _DEFAULTS = {
     # Nothing about what a learner runs is sent anywhere.

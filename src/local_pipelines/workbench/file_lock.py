@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["one_at_a_time", "try_lock"]
-
 _TAKEN = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _LOCKED_BYTE = (1 << 31) - 2  # behind the end: Windows lets nobody else read what is locked
 

@@ -12,8 +12,6 @@ import secrets
 import sys
 from typing import Any
 
-__all__ = ["Record", "running_kernel", "widgets_work"]
-
 _SETTINGS = dict.fromkeys(("0", "false", "no", "off"), False) | dict.fromkeys(
     ("1", "true", "yes", "on"), True
 )

@@ -10,8 +10,6 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["CGROUP", "disk_free", "is_disk_full", "ram", "sha256_of", "usable_cores"]
-
 
 def disk_free(path: Path) -> int | None:
     """Bytes free on the disk of a file or folder, which need not exist yet; None if unknown."""

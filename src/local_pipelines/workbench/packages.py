@@ -25,16 +25,6 @@ from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import without_home
 from local_pipelines.workbench.versions import installed_version
 
-__all__ = [
-    "Installation",
-    "install_packages",
-    "installed_versions",
-    "installer_command",
-    "run_installer",
-    "torchvision_fault",
-    "what_failed",
-]
-
 NEEDED = (
     "langchain-core",
     "langchain-huggingface",

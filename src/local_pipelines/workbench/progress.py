@@ -8,8 +8,6 @@ from typing import Any
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.front_end import running_kernel, widgets_work
 
-__all__ = ["Stages", "progress_bar", "somebody_looks"]
-
 
 def progress_bar(total: int, unit: str) -> Any:
     """Make a bar for so many things; it is no widget, whose state a notebook would store."""

@@ -17,8 +17,6 @@ from local_pipelines.workbench.settings import shown_path
 if TYPE_CHECKING:
     from local_pipelines.workbench.devices import Device
 
-__all__ = ["Environment"]
-
 _LINE = 88  # characters in a line of the plain report
 
 

@@ -16,19 +16,6 @@ from local_pipelines.errors import EnvironmentFileError
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import shown_address, without_home
 
-__all__ = [
-    "assign_variable",
-    "drop_empty_variables",
-    "expanded_path",
-    "find_env_file",
-    "hub_address",
-    "hub_is_offline",
-    "load_env_file",
-    "restore_variables",
-    "set_variable",
-    "shown_path",
-]
-
 # An empty one is worse than none: it keeps .env's from being read, or is taken for a real path.
 _EMPTY_IS_UNSET = ("HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "HF_ENDPOINT")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # the words that huggingface_hub takes for true

@@ -12,8 +12,6 @@ from packaging.version import Version
 from local_pipelines.errors import LocalPipelinesError, MissingPackageError
 from local_pipelines.wording.messages import tr
 
-__all__ = ["TRIED", "Tried", "check_versions", "explained_by_version"]
-
 
 class Tried(NamedTuple):
     """The oldest and the newest version that answered every question of the tests."""

@@ -29,8 +29,6 @@ from local_pipelines.errors import ExportError, LocalPipelinesError
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.file_lock import try_lock
 
-__all__ = ["Workshop", "cannot_write", "recover", "workshop"]
-
 _LOCK = "lock"
 _DAY = 24 * 60 * 60
 _WORKSHOP = r"\.{name}\.(partial|old)-(\d+-\d+-)?[0-9a-f]{{6}}"  # the second: of older versions
