@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import ipaddress
 import os
+import re
 import shutil
 import signal
 import socket
@@ -59,14 +60,21 @@ _isolate()
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, as they share models; of notebooks, of each page."""
-    for item in items:
-        callspec = getattr(item, "callspec", None)
-        pages = [v for v in callspec.params.values() if isinstance(v, Path)] if callspec else []
-        page = "/".join(pages[0].parts[-3:]) if "notebooks" in item.path.parts and pages else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {page}".strip()))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, as they share models; of notebooks, of each page.
+
+    The marks of `--dist loadgroup` have no effect with pytest 9.2 and pytest-xdist 3.8.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class FileScheduling(LoadScopeScheduling):  # type: ignore[misc] # it has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            page = re.search(r"\[([\w/.]+)", test) if "/notebooks/test_" in file else None
+            return f"{file} {page[1]}" if page else file
+
+    return FileScheduling(config, log)
 
 
 @pytest.fixture(autouse=True)

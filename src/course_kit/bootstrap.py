@@ -524,7 +524,7 @@ def call(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 LINT = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"], ["course_kit.imports"]]
-PYTEST = ["pytest", "-n", "2", "--dist", "loadgroup", "-m", "not gpu"]
+PYTEST = ["pytest", "-n", "2", "-m", "not gpu"]
 
 
 def bench_steps(arguments: List[str]) -> List[List[str]]:
