@@ -78,22 +78,20 @@ class BatchReport:
         return "\n".join(filter(None, [*lines, self.reason]))
 
     def _batches(self) -> str:
-        counted = [(size, len(list(group))) for size, group in groupby(self.sizes)]
-        runs = [f"{size}" if count == 1 else f"{count} × {size}" for size, count in counted]
-        form = ntr(
-            "{number} prompt with batch_size={size}, computed in batches of {sizes}.",
-            "{number} prompts with batch_size={size}, computed in batches of {sizes}.",
-            self.answered,
-        )
         if self.engine == "continuous":
-            form = ntr(
+            return ntr(
                 "{number} prompt with batch_size={size}, in continuous batching.",
                 "{number} prompts with batch_size={size}, in continuous batching: when one was"
                 " done, the next took its place.",
                 self.answered,
-            )
-        sizes = ", ".join(runs) or "0"
-        return form.format(number=self.answered, size=self.requested, sizes=sizes)
+            ).format(number=self.answered, size=self.requested)
+        counted = [(size, len(list(group))) for size, group in groupby(self.sizes)]
+        runs = [f"{size}" if count == 1 else f"{count} × {size}" for size, count in counted]
+        return ntr(
+            "{number} prompt with batch_size={size}, computed in batches of {sizes}.",
+            "{number} prompts with batch_size={size}, computed in batches of {sizes}.",
+            self.answered,
+        ).format(number=self.answered, size=self.requested, sizes=", ".join(runs) or "0")
 
 
 class AnswerCollector:
