@@ -42,7 +42,7 @@ chain = prompt | llm.bind(stop=["\\n\\n"]) | StrOutputParser()
 asked = {"question": "What is the capital of France?"}
 batch = [{"question": f"What is the number {n} in French?"} for n in (1, 2, 3)]
 chat = lp.LocalChat(llm=llm)
-own = lp.LocalPipeline.from_model_id("pocket", pipeline_kwargs={"max_new_tokens": 8})
+own = lp.LocalPipeline.from_model_id("pocket", pipeline_kwargs={"max_new_tokens": 16})
 print(json.dumps({
     "invoke": llm.invoke(prompt.format(**asked)),
     "stop": chain.invoke(asked),
