@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -327,6 +328,16 @@ def test_a_picture_speaks_the_learners_language(
     said = [axes.get_ylabel(), figure.get_supxlabel(), *(text.get_text() for text in axes.texts)]
     assert len(said) == 3
     assert [text for text in said if "«" not in text] == []
+
+
+def test_a_picture_holds_no_letters_that_its_font_lacks(
+    results: Measurements, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Chinese its words stay English: matplotlib's font would draw boxes, and warn."""
+    monkeypatch.setenv("LOCAL_PIPELINES_LANGUAGE", "zh_CN")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_measurements(results, y="seconds").canvas.draw()
 
 
 @pytest.mark.parametrize(("y", "best"), [("tokens per second", 1.0), ("seconds", 1.0)])

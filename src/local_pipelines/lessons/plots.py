@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The axes that are no rate, for `tr` in `_axis_name`.
 _AXES = (mark("seconds"), mark("milliseconds"), mark("times as fast"))
+_BEYOND_THE_FONT = "\u2e80"  # from here on: Chinese, Japanese, Korean
 _BLUE, _ORANGE, _DARK = "#56b4e9", "#d55e00", "#333333"  # Okabe and Ito: for every kind of eyes
 
 
@@ -83,11 +84,18 @@ def _default_y(results: Sequence[Measurement]) -> str:
     return "seconds"
 
 
+def _drawn(text: str) -> str:
+    """A message for the picture, in English where matplotlib's own font lacks the letters."""
+    told = tr(text)
+    return told if all(letter < _BEYOND_THE_FONT for letter in told) else text
+
+
 def _axis_name(y: str) -> str:
     unit = y.removesuffix(" per second")
     if unit != y:
-        return tr("{unit} per second").format(unit=tr("items") if unit == "items" else unit)
-    return tr(y)
+        unit = _drawn(mark("items")) if unit == "items" else unit
+        return _drawn(mark("{unit} per second")).format(unit=unit)
+    return _drawn(y)
 
 
 def _values(results: Sequence[Measurement], y: str) -> tuple[list[tuple[float, ...]], bool]:
@@ -187,7 +195,7 @@ def _mark_best(
     medians = [statistics.median(runs) for runs in values]
     best = medians.index(max(medians) if more_is_better else min(medians))
     axes.annotate(
-        tr("best"),
+        _drawn(mark("best")),
         (places[best], quartiles(values[best])[1]),
         xytext=(0, 8),
         textcoords="offset points",
@@ -212,9 +220,9 @@ def _legend(results: Sequence[Measurement], values: Sequence[tuple[float, ...]],
     numbers = sorted({len(result.seconds) for result in results})
     low, high = numbers[0], numbers[-1]
     if high == 1:
-        return tr("one run each")
-    runs = str(low) if low == high else tr("{low} to {high}").format(low=low, high=high)
-    text = tr("median of {runs} runs; whiskers: their middle half; dots: each run")
+        return _drawn(mark("one run each"))
+    runs = str(low) if low == high else _drawn(mark("{low} to {high}")).format(low=low, high=high)
+    text = _drawn(mark("median of {runs} runs; whiskers: their middle half; dots: each run"))
     above = sum(value > top for runs_of_one in values for value in runs_of_one)
-    left_out = tr(" ({number} above the picture)").format(number=above) if above else ""
+    left_out = _drawn(mark(" ({number} above the picture)")).format(number=above) if above else ""
     return text.format(runs=runs) + left_out
