@@ -595,7 +595,7 @@ COMMANDS: Dict[str, Command] = {
         "run the tests and the notebooks on the GPU",
         lambda arguments: [
             ["pytest", "-m", "gpu", "tests/gpu", *arguments],
-            ["course_kit", "run", "--gpu", "01", "03", "04", "05"],
+            ["course_kit", "run", "--gpu", "01", "03", "05", "06"],
         ],
     ),
     "bench": Command("run the measurements in benchmarks/", bench_steps),
