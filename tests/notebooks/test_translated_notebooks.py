@@ -28,6 +28,7 @@ each_page = pytest.mark.parametrize(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_model")
 @each_page
 def test_page_runs_and_says_what_is_stored(
     page: Path, tmp_path: Path, run_with: RunWith, differences: Differences, once: Once

@@ -136,4 +136,30 @@ def clean_room(folder: Path) -> Iterator[CleanRoom]:
         shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         if (root / ".env.example").is_file():
             shutil.copy(root / ".env.example", home / "local-pipelines")
+        lend_models(home / ".cache" / "huggingface")
         yield CleanRoom(copy, clean_environment(home))
+
+
+def real_model_is_here() -> bool:
+    """Whether the lessons' real model, smollm2, lies whole where models of whoever asks are."""
+    return (_models() / "smollm2" / "model.safetensors").is_file()
+
+
+def lend_models(hf_home: Path) -> None:
+    """Link the models out of packages, which are fetched once, into another `HF_HOME`.
+
+    Args:
+        hf_home: The folder; what it has under these names already stays.
+    """
+    there = hf_home / "local_pipelines" / "models"
+    for folder in _models().glob("[!.]*"):
+        if folder.is_dir() and not (there / folder.name).exists():
+            there.mkdir(parents=True, exist_ok=True)
+            (there / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
+
+
+def _models() -> Path:
+    """Where models out of packages are; tests, which have an HF_HOME of their own, say where."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
+    home = os.environ.get("COURSE_KIT_MODELS") or os.environ.get("HF_HOME") or str(cache)
+    return Path(home).expanduser() / "local_pipelines" / "models"

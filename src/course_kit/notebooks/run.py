@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from course_kit.notebooks.executor import INTERRUPTED, Outcome, check_secrets, run_notebook
+from course_kit.notebooks.kernels import real_model_is_here
 from course_kit.notebooks.pages import find_notebooks, parameters, read_as_stored
 
 __all__ = ["check_names", "format_table", "kernel_environment", "main", "parse_value"]
 
+BACKENDS = ("torch", "openvino", "genai")
 _CONSTANTS = {"True": True, "False": False, "None": None}
 
 
@@ -38,12 +40,15 @@ def parse_value(text: str) -> Any:
     return text
 
 
-def check_names(values: Mapping[str, Any], notebooks: Sequence[Path]) -> None:
+def check_names(values: Mapping[str, Any], notebooks: Sequence[Path]) -> set[str]:
     """Refuse a parameter that none of the notebooks has: it is a typing error.
 
     Args:
         values: The parameters that were set.
         notebooks: The notebooks to run.
+
+    Returns:
+        The names of all parameters that there are.
 
     Raises:
         ValueError: With the names that exist.
@@ -56,6 +61,7 @@ def check_names(values: Mapping[str, Any], notebooks: Sequence[Path]) -> None:
         if name not in known:
             there = ", ".join(sorted(known)) or "none"
             raise ValueError(f"No notebook has a parameter {name}; there are: {there}.")
+    return known
 
 
 def kernel_environment(values: Mapping[str, Any], *, online: bool) -> dict[str, str]:
@@ -76,16 +82,21 @@ def kernel_environment(values: Mapping[str, Any], *, online: bool) -> dict[str, 
     return environment
 
 
-def format_table(outcomes: Sequence[Outcome]) -> str:
-    """Write the outcomes as a table: name, cells, seconds, result."""
+def format_table(outcomes: Sequence[Outcome], folder: Path | None = None) -> str:
+    """Write the outcomes as a table: name (below the folder of results), cells, seconds, result."""
+
+    def name(outcome: Outcome) -> str:
+        path = outcome.output.with_suffix("")
+        return path.relative_to(folder).as_posix() if folder else outcome.name
+
     rows = [("notebook", "cells", "seconds", "result")]
-    rows += [(o.name, f"{o.done}/{o.total}", f"{o.seconds:.1f}", o.result) for o in outcomes]
+    rows += [(name(o), f"{o.done}/{o.total}", f"{o.seconds:.1f}", o.result) for o in outcomes]
     failed = sum(bool(o.error) for o in outcomes)
     cells = f"{sum(o.done for o in outcomes)}/{sum(o.total for o in outcomes)}"
     seconds = f"{sum(o.seconds for o in outcomes):.1f}"
     rows.append(("all", cells, seconds, f"{failed} failed" if failed else "ok"))
-    name, done, time_ = (max(len(row[i]) for row in rows) for i in range(3))
-    lines = [f"{a:<{name}}  {b:>{done}}  {c:>{time_}}  {d}" for a, b, c, d in rows]
+    wide, done, time_ = (max(len(row[i]) for row in rows) for i in range(3))
+    lines = [f"{a:<{wide}}  {b:>{done}}  {c:>{time_}}  {d}" for a, b, c, d in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines[:1])), *lines[1:]])
 
 
@@ -98,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--notebooks", type=Path, default=Path("notebooks"), help="their folder (%(default)s)")
     add("--output", type=Path, default=Path("build/run"), help="for the results (%(default)s)")
     add("--timeout", type=int, default=600, help="seconds a cell may take, 0: any (%(default)s)")
+    add("--backends", action="store_true", help="with each value of BACKEND in turn")
     add("--gpu", action="store_true", help="with DEVICE=0; nothing is run where there is no GPU")
     add("--online", action="store_true", help="let the pocket model's run use the network too")
     return parser
@@ -122,17 +134,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_secrets(values)
         notebooks = find_notebooks(options.names, options.notebooks)
-        check_names(values, notebooks)
+        known = check_names(values, notebooks)
     except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+    if "REAL_MODEL_ID" in known - values.keys() and not real_model_is_here():
+        print("smollm2 is not here, so the lessons show pocket in its place: make install gets it.")
+        values["REAL_MODEL_ID"] = "pocket"
+    runs = [{"BACKEND": name} for name in BACKENDS] if options.backends else [{}]
+    outcomes: list[Outcome] = []
+    for own in runs:
+        folder = options.output.joinpath(*own.values())
+        outcomes += _run_all(notebooks, folder, {**values, **own}, options)
+        if outcomes[-1].error == INTERRUPTED:
+            break
+    print(f"\n{format_table(outcomes, options.output)}\n\n{_where(outcomes, options.output)}")
+    return _status(outcomes)
+
+
+def _run_all(
+    notebooks: Sequence[Path], folder: Path, values: dict[str, Any], options: argparse.Namespace
+) -> list[Outcome]:
+    """Run the notebooks one after the other, until somebody interrupts."""
     environment = kernel_environment(values, online=options.online)
     outcomes: list[Outcome] = []
     for notebook in notebooks:
         outcomes.append(
             run_notebook(
                 notebook,
-                options.output / notebook.name,
+                folder / notebook.name,
                 values=values,
                 timeout=options.timeout,
                 environment=environment,
@@ -140,8 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if outcomes[-1].error == INTERRUPTED:
             break
-    print(f"\n{format_table(outcomes)}\n\n{_where(outcomes, options.output)}")
-    return _status(outcomes)
+    return outcomes
 
 
 def _no_gpu() -> str:

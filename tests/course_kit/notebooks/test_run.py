@@ -289,6 +289,41 @@ def test_wrong_call_gets_one_sentence(
     assert captured.out == ""
 
 
+def test_every_engine_in_one_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--backends` runs the notebooks with each value of BACKEND, into a folder each."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "notebooks/00_a.ipynb", 'BACKEND = "auto"', lesson="1 / 0")
+    nb = nbformat.read(tmp_path / "notebooks/00_a.ipynb", as_version=4)
+    nb.cells[0].source += '\nBACKEND = "auto"'
+    nb.cells[1].source = "print(BACKEND)"
+    nbformat.write(nb, tmp_path / "notebooks/00_a.ipynb")
+    assert main(["--backends"]) == 0
+    table = capsys.readouterr().out
+    for backend in ("torch", "openvino", "genai"):
+        assert printed(tmp_path / f"build/run/{backend}/00_a.ipynb") == [backend]
+        assert f"\n{backend}/00_a" in table
+
+
+def test_without_the_real_model_pocket_takes_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line says so; a value that somebody gave is kept."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COURSE_KIT_MODELS", str(tmp_path))
+    path = write(tmp_path / "notebooks/00_a.ipynb", "print(REAL_MODEL_ID)")
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[0].source += '\nREAL_MODEL_ID = "smollm2"'
+    nbformat.write(nb, path)
+    assert main([]) == 0
+    assert "smollm2 is not here" in capsys.readouterr().out
+    assert printed(tmp_path / "build/run/00_a.ipynb") == ["pocket"]
+    assert main(["-p", "REAL_MODEL_ID", "other"]) == 0
+    assert "smollm2 is not here" not in capsys.readouterr().out
+    assert printed(tmp_path / "build/run/00_a.ipynb") == ["other"]
+
+
 def test_without_a_gpu_nothing_is_run_for_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
