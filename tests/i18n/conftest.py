@@ -31,7 +31,7 @@ CELLS: list[tuple[str, str, tuple[str, ...]]] = [
 # 0 · A first lesson
 
 [![Open in Colab](https://x.org/badge.svg)]({COLAB}/00_first.ipynb)
-[Open in JupyterLab](http://localhost:8888/lab/tree/00_first.ipynb)
+[View on GitHub]({REPOSITORY}/blob/main/notebooks/00_first.ipynb)
 
 **What you will build:** a lesson that
 goes over two lines, and see [the next one](01_second.ipynb).""", ()),

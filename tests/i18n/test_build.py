@@ -197,7 +197,7 @@ def test_a_renamed_lesson_keeps_its_translations(course: Course) -> None:
     run(course.page("de"))
     before = finished(course, "00_first")
     course.lesson().rename(course.lesson("00_start"))
-    title = "Open in JupyterLab](http://localhost:8888/lab/tree/00_"
+    title = "View on GitHub](https://github.com/someone/course/blob/main/notebooks/00_"
     course.change(course.lesson("00_start"), "title", f"{title}first", f"{title}start")
     course.change(course.lesson("00_start"), "words", "a *short* memory", "a *very short* memory")
     course.refresh()

@@ -12,7 +12,7 @@ from course_kit.notebooks.pages import tags
 
 __all__ = ["OUTPUT_RULES"]
 
-MAX_OUTPUT_LINES, MAX_IMAGE_BYTES = 50, 100_000
+MAX_OUTPUT_LINES, MAX_IMAGE_BYTES, MAX_SPREAD = 50, 100_000, 3.0
 
 
 def kernel_is_python3(page: Page) -> Iterator[Finding]:
@@ -112,6 +112,34 @@ def only_wanted_errors(page: Page) -> Iterator[Finding]:
             yield page.finding(number, "The cell is tagged raises-exception and did not fail.")
 
 
+def timings_are_steady(page: Page) -> Iterator[Finding]:
+    """Refuse a table of times whose middle half is wide: the machine was busy with other work."""
+    for number, _, output in page.outputs():
+        for text in map(_plain, _texts(output)):
+            for low, unit, high, larger in _MIDDLE_HALF.findall(text):
+                if _seconds(high, larger) > MAX_SPREAD * _seconds(low, unit):
+                    yield page.finding(
+                        number,
+                        f"Half of the runs took {low} {unit} to {high} {larger}, the others more or"
+                        " less: run it again on a quiet machine.",
+                    )
+
+
+# Not the fastest and the slowest in brackets: one slow run says nothing.
+_MIDDLE_HALF = re.compile(
+    r"(?<![(（\d.,])(\d[\d.,]*)\s?(ns|µs|ms|s)\s?[a-zà至到–]{1,3}\s?(\d[\d.,]*)\s?(ns|µs|ms|s)\b"
+)
+_UNITS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
+def _seconds(number: str, unit: str) -> float:
+    return float(number.replace(",", "")) * _UNITS[unit]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"<[^>]+>", " ", text)
+
+
 def outputs_are_short(page: Page) -> Iterator[Finding]:
     """Limit a cell's outputs to a screenful, and its pictures to what a repository can carry."""
     for number, cell in page.cells("code"):
@@ -155,4 +183,5 @@ OUTPUT_RULES: tuple[Rule, ...] = (
     no_widget_state,
     only_wanted_errors,
     outputs_are_short,
+    timings_are_steady,
 )

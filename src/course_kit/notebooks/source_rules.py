@@ -69,16 +69,17 @@ def one_title_at_the_top(page: Page) -> Iterator[Finding]:
 _H1 = re.compile(r"^# \S|<h1\b", re.MULTILINE | re.IGNORECASE)
 
 
-def opens_in_colab_and_lab(page: Page) -> Iterator[Finding]:
-    """Require the Colab badge and the JupyterLab link, of this very notebook, at the top."""
+def opens_in_colab_and_on_github(page: Page) -> Iterator[Finding]:
+    """Require the Colab badge and the page on GitHub, of this very notebook, at the top."""
     top = "\n".join(cell.source for cell in page.nb.cells[:2] if cell.cell_type == "markdown")
     repository = repository_url(page.root).removeprefix("https://github.com/")
     colab = f"https://colab.research.google.com/github/{repository}/blob/main/{page.place}"
     badge = re.compile(rf"\[!\[[^\]]+\]\([^)]+\)\]\({re.escape(colab)}(\?hl=[\w-]+)?\)")
     if not badge.search(top):
         yield page.finding(1, f"There is no Colab badge (a picture that links to {colab}).")
-    if not any("/lab/tree/" in link and link.endswith(page.path.name) for link in links(top)):
-        yield page.finding(1, f"There is no JupyterLab link (…/lab/tree/…{page.path.name}).")
+    github = f"{repository_url(page.root)}/blob/main/{page.place}"
+    if github not in links(top):
+        yield page.finding(1, f"There is no link to the page on GitHub ({github}).")
 
 
 def parameters_are_set_once(page: Page) -> Iterator[Finding]:
@@ -199,7 +200,7 @@ SOURCE_RULES: tuple[Rule, ...] = (
     code_is_valid,
     code_is_short,
     one_title_at_the_top,
-    opens_in_colab_and_lab,
+    opens_in_colab_and_on_github,
     parameters_are_set_once,
     imports_are_public,
     images_have_alt_text,

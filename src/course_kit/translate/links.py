@@ -17,9 +17,8 @@ __all__ = ["adjust_links", "translated_place"]
 _FENCE = re.compile(r"^[ \t>]*(```|~~~).*?^[ \t>]*\1", re.MULTILINE | re.DOTALL)
 _TARGET = re.compile(r"""(\]\(\s*<?|^\[[^\]]+\]:\s*<?|\b(?:href|src)\s*=\s*["'])([^)\s>"']+)""",
                      re.MULTILINE)  # fmt: skip
-_COLAB = re.compile(r"https://colab\.research\.google\.com/github/(?P<repository>[\w.-]+/[\w.-]+)"
-                    r"/blob/(?P<branch>\w+)/(?P<place>[^?#]+)")  # fmt: skip
-_LAB = re.compile(r"(https?://localhost:\d+/lab/tree/)(notebooks/.+)")
+_HOSTED = re.compile(r"https://(?P<host>colab\.research\.google\.com/github|github\.com)"
+                     r"/(?P<repository>[\w.-]+/[\w.-]+)/blob/\w+/(?P<place>[^?#]+)")  # fmt: skip
 
 
 def translated_place(place: str, language: Language) -> str:
@@ -56,12 +55,10 @@ def adjust_links(
 def _adjust(
     target: str, place: str, language: Language, published: Collection[str], own: str
 ) -> str:
-    colab, lab = _COLAB.match(target), _LAB.match(target)
-    if colab and colab["repository"] == own and colab["place"] in published:
-        start = target[: colab.start("place")]
-        return f"{start}{translated_place(colab['place'], language)}?hl={language.tag}"
-    if lab and lab[2] in published:
-        return lab[1] + translated_place(lab[2], language)
+    hosted = _HOSTED.match(target)
+    if hosted and hosted["repository"] == own and hosted["place"] in published:
+        moved = target[: hosted.start("place")] + translated_place(hosted["place"], language)
+        return moved if hosted["host"] == "github.com" else f"{moved}?hl={language.tag}"
     if re.match(r"[a-z][a-z0-9+.-]*:|#|//", target, re.IGNORECASE):
         return target
     path, mark, fragment = target.partition("#")

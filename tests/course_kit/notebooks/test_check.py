@@ -19,7 +19,6 @@ from course_kit.notebooks.source_rules import SOURCE_RULES
 
 REPOSITORY = "https://github.com/someone/course"
 COLAB = "https://colab.research.google.com/github/someone/course/blob/main"
-LAB = "http://localhost:8888/lab/tree"
 
 RULES = {rule.__name__: rule for rule in OUTPUT_RULES + SOURCE_RULES}
 
@@ -29,7 +28,7 @@ Plant = Callable[[Any], Any]
 def lesson(name: str, *neighbours: str) -> Any:
     """Build a small notebook that keeps every rule."""
     title = f"# A lesson\n\n[![Open in Colab](badge.svg)]({COLAB}/notebooks/{name})\n"
-    title += f"[Open in JupyterLab]({LAB}/{name})"
+    title += f"[View on GitHub]({REPOSITORY}/blob/main/notebooks/{name})"
     check_cell = "from local_pipelines import check_parameters\n\n"
     check_cell += "check_parameters(MODEL_ID=MODEL_ID)"
     cells = [
@@ -134,6 +133,8 @@ FAULTS: list[tuple[str, Plant, str]] = [
     ("outputs_are_short", output("line\n" * 51), "52 lines"),
     ("outputs_are_short", table(60), "61 lines"),
     ("outputs_are_short", picture(240_000), "240 kB"),
+    ("timings_are_steady", output("a  403 ms  18.0 ms to 531 ms  17.9 ms"), "18.0 ms to 531 ms"),
+    ("timings_are_steady", output("a  0,4 s  0.3 s 至 1.2 s"), "quiet machine"),
     ("code_is_valid", source(4, "\nif True:"), "does not parse"),
     ("code_is_valid", source(4, "\n<!-- cell -->"), "HTML comment"),
     ("code_is_short", source(4, "\n" * 25 + "x = 1"), "26 lines"),
@@ -141,8 +142,8 @@ FAULTS: list[tuple[str, Plant, str]] = [
     ("code_is_short", lambda nb: nb.cells.pop(3), "4 code cells"),
     ("one_title_at_the_top", source(3, "\n\n# Another"), "second H1"),
     ("one_title_at_the_top", lambda nb: nb.cells.insert(0, nb.cells[3]), "first cell"),
-    ("opens_in_colab_and_lab", instead(0, f"# T\n[lab]({LAB}/00_first.ipynb)"), "Colab"),
-    ("opens_in_colab_and_lab", instead(0, f"# T\n[lab]({LAB}/07_other.ipynb)"), "JupyterLab"),
+    ("opens_in_colab_and_on_github", instead(0, "# T"), "Colab"),
+    ("opens_in_colab_and_on_github", instead(0, f"# T\n[a]({REPOSITORY}/blob/main/b)"), "GitHub"),
     ("parameters_are_set_once", lambda nb: nb.cells[1].metadata.pop("tags"), "there are 0"),
     ("parameters_are_set_once", instead(1, 'MODEL_ID = "big"'), '"pocket"'),
     ("parameters_are_set_once", instead(2, "pass"), "check_parameters"),
