@@ -17,6 +17,7 @@ from course_kit.notebooks.pages import (
     links,
     parameters,
     prose,
+    read_as_stored,
     repository_url,
     syntax_tree,
     tags,
@@ -196,6 +197,42 @@ def _links(page: Page) -> list[str]:
     return [link for _, cell in page.cells("markdown") for link in links(cell.source)]
 
 
+def plain_comes_first(page: Page) -> Iterator[Finding]:
+    """Require that a reader has seen the job done by the library itself before by a helper.
+
+    In a cell before, of this lesson or of an earlier one.
+    """
+    lessons = [path for path in find_lessons(page.path.parent) if path.name < page.path.name]
+    shown = "\n".join(c.source for path in lessons for c in read_as_stored(path).cells)
+    for number, cell in enumerate(page.nb.cells, 1):
+        if cell.cell_type == "code":
+            for helper, plain in PLAIN_FIRST.items():
+                if re.search(rf"\b{helper}[.(]", cell.source) and not re.search(plain, shown):
+                    text = f"{helper} comes before the plain way ({plain}) has been shown."
+                    yield page.finding(number, text)
+        shown += f"\n{cell.source}"
+
+
+# What a lesson shows before our helper for the same job. What only prepares the bench
+# (setup_environment, check_parameters, model_path, PracticeHub, diagram) needs nothing before it.
+PLAIN_FIRST = {
+    "install_packages": r"%pip install",
+    "login": r"from huggingface_hub import login|huggingface_hub\.login",
+    "select_device": r"torch\.cuda|device=",
+    "load_llm": r"HuggingFacePipeline",
+    "LocalPipeline": r"HuggingFacePipeline",
+    "load_gated_model": r"token=",
+    "LocalChat": r"ChatHuggingFace",
+    "chat_box": r"\.invoke\(",
+    "measure": r"perf_counter|%timeit",
+    "plot_measurements": r"perf_counter|plt\.",
+    "answer_file": r"\.batch\(",
+    "GenAIPipeline": r"LLMPipeline",
+    "export_openvino": r"optimum-cli",
+    "ov_config": r"PERFORMANCE_HINT",
+}
+
+
 SOURCE_RULES: tuple[Rule, ...] = (
     code_is_valid,
     code_is_short,
@@ -207,4 +244,5 @@ SOURCE_RULES: tuple[Rule, ...] = (
     relative_links_resolve,
     details_are_closed,
     linked_from_index_and_neighbours,
+    plain_comes_first,
 )

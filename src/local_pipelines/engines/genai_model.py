@@ -20,6 +20,7 @@ from local_pipelines.engines.stopping import checked_stop
 from local_pipelines.errors import EngineError, MissingPackageError, ParameterError
 from local_pipelines.models.checkpoint import read_json
 from local_pipelines.openvino.config import last_line
+from local_pipelines.openvino.signal_stack import kept_signal_stack
 from local_pipelines.wording.messages import tr
 
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
@@ -65,10 +66,11 @@ class GenAIEngine:
         self._folder = folder
         self._exact_tokenizer = _read_tokenizer(folder / "tokenizer.json")
         try:
-            self.tokenizer = self._genai.Tokenizer(str(folder))
-            self.pipeline = self._genai.ContinuousBatchingPipeline(
-                str(folder), self.tokenizer, self._scheduler(), device, **config
-            )
+            with kept_signal_stack():
+                self.tokenizer = self._genai.Tokenizer(str(folder))
+                self.pipeline = self._genai.ContinuousBatchingPipeline(
+                    str(folder), self.tokenizer, self._scheduler(), device, **config
+                )
         except RuntimeError as error:
             fact = tr("OpenVINO GenAI cannot load the model in {folder}.").format(folder=folder)
             raise _cannot_run(fact, error) from error

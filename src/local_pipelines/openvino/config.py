@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
+from local_pipelines.openvino.signal_stack import kept_signal_stack
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
 
@@ -80,13 +81,14 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
             tr("ov_config = {config!r} is no dictionary.").format(config=config),
             next_step=tr('Write ov_config("latency") or {"PERFORMANCE_HINT": "LATENCY"}.'),
         )
-    core = openvino.Core()
-    _check_device(core, device)
-    known = core.get_property(device.partition(":")[0], "SUPPORTED_PROPERTIES")
-    number = opset13.parameter([1], openvino.Type.f32)
-    probe = openvino.Model([opset13.relu(number)], [number], "probe")  # the smallest there is
-    for name, value in config.items():
-        _check_option(core, probe, device, known, name, value)
+    with kept_signal_stack():
+        core = openvino.Core()
+        _check_device(core, device)
+        known = core.get_property(device.partition(":")[0], "SUPPORTED_PROPERTIES")
+        number = opset13.parameter([1], openvino.Type.f32)
+        probe = openvino.Model([opset13.relu(number)], [number], "probe")  # the smallest there is
+        for name, value in config.items():
+            _check_option(core, probe, device, known, name, value)
 
 
 def check_genai_device(device: str, ov_config: Mapping[str, Any] | None) -> None:
