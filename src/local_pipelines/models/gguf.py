@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from local_pipelines.errors import ModelError
+from local_pipelines.models.checkpoint import Shape
 from local_pipelines.wording.messages import tr
+from local_pipelines.workbench.checks import is_whole
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -34,6 +37,7 @@ _STRING, _ARRAY = 8, 9
 # some 300,000 tokens, the largest models some thousand tensors of at most four dimensions.
 _MOST_ENTRIES, _MOST_TENSORS, _MOST_ITEMS, _MOST_DIMENSIONS = 10_000, 100_000, 2_000_000, 4
 _LONGEST_TEXT = 2**24
+_LARGEST_SIZE = 2**31
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,47 @@ class GgufFile:
         """How many trained numbers the file holds."""
         return sum(tensor.numbers for tensor in self.tensors)
 
+    @property
+    def main_kind(self) -> int:
+        """The number of the format that most of its numbers have; -1 if it has none."""
+        counts: Counter[int] = Counter()
+        for tensor in self.tensors:
+            counts[tensor.kind] += tensor.numbers
+        return max(counts, key=counts.__getitem__, default=-1)
+
+    @property
+    def shape(self) -> Shape:
+        """The measures that decide the size of its KV cache."""
+        heads, width = self.whole("attention.head_count"), self.whole("embedding_length")
+        return Shape(
+            self.whole("block_count"),
+            self.whole("attention.head_count_kv") or heads,
+            self.whole("attention.key_length") or (width // heads if width and heads else None),
+            self.whole("context_length"),
+        )
+
+    def tensor(self, name: str) -> GgufTensor | None:
+        """The tensor of that name, if there is one."""
+        return next((tensor for tensor in self.tensors if tensor.name == name), None)
+
     def setting(self, name: str, default: Any = None) -> Any:
-        """An entry of the architecture, such as "block_count"."""
+        """An entry of the architecture, such as "rope.freq_base"."""
         return self.metadata.get(f"{self.architecture}.{name}", default)
+
+    def whole(self, name: str) -> int | None:
+        """A size, such as "block_count"; None where there is none that can be."""
+        value = self.setting(name)
+        return value if is_whole(value, 1, _LARGEST_SIZE) else None
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is that of a GGUF file, by its name or, as in Ollama's store, by its bytes."""
+    if path.suffix.lower() == ".gguf":
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(4) == _MAGIC
 
 
 def read_gguf(path: Path) -> GgufFile:
@@ -104,6 +146,8 @@ def read_gguf(path: Path) -> GgufFile:
             tr("The file {file} was not found.").format(file=path),
             next_step=tr("Correct the path."),
         ) from None
+    except ModelError:
+        raise
     except (OSError, ValueError, struct.error, UnicodeDecodeError) as error:
         raise ModelError(
             tr("{file} is no whole GGUF file.").format(file=path.name),
@@ -112,17 +156,30 @@ def read_gguf(path: Path) -> GgufFile:
         ) from error
 
 
+def _is_another(path: Path, version: int) -> ModelError:
+    cause = tr("It is in version {version} of the format; read here are 2 and 3.").format(
+        version=version
+    )
+    if version % 2**16 == 0:  # its bytes stand the other way round
+        cause = tr("It was written for machines that write numbers the other way round.")
+    return ModelError(
+        tr("{file} is a GGUF file that is not read here.").format(file=path.name),
+        cause,
+        tr("Fetch a newer file of the same model."),
+    )
+
+
 class _Reader:
     """Reads numbers and texts, none beyond the file's end and none larger than makes sense."""
 
     def __init__(self, stream: IO[bytes], size: int) -> None:
-        self._stream, self._size = stream, size
+        self._stream, self._size, self._left = stream, size, size
 
     def read(self, path: Path) -> GgufFile:
         if self._bytes(4) != _MAGIC:
             raise ValueError("it does not begin with GGUF")
         if (version := self._number("I")) not in _VERSIONS:
-            raise ValueError(f"its version is {version}")
+            raise _is_another(path, version)
         tensors = self._count(_MOST_TENSORS, "tensors")
         entries = self._count(_MOST_ENTRIES, "entries")
         metadata = {self._text(): self._value(self._number("I")) for _ in range(entries)}
@@ -182,6 +239,7 @@ class _Reader:
         return struct.unpack("<" + form, self._bytes(struct.calcsize("<" + form)))[0]
 
     def _bytes(self, count: int) -> bytes:
-        if count > self._size - self._stream.tell():
+        if count > self._left:
             raise ValueError("it is cut off")
+        self._left -= count
         return self._stream.read(count)

