@@ -13,10 +13,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from local_pipelines.openvino.signal_stack import signal_stack, use_signal_stack
 
 # Models for the tests of what runs them, in tests/plugins/llms.py.
 pytest_plugins = ["llms"]
@@ -26,7 +29,7 @@ _OURS = Path(tempfile.mkdtemp(prefix="local-pipelines-tests-"))
 atexit.register(shutil.rmtree, _OURS, ignore_errors=True)
 
 # Where whoever runs the tests keeps models; in a variable, so that xdist's processes know it too.
-_MODELS_OF_USER = "COURSE_KIT_MODELS"
+_MODELS_OF_USER = "LOCAL_PIPELINES_TEST_HF_HOME"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface"
 os.environ.setdefault(_MODELS_OF_USER, os.environ.get("HF_HOME") or str(_CACHE))
 
@@ -89,12 +92,17 @@ def isolated_environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+_own_signal_stack = cache(signal_stack)  # asked first before the first test
+
+
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C interrupt, also where the suite was started with it ignored (`nohup make test &`).
 
-    A child inherits what is ignored, so the tests that interrupt a kernel or a command need it too.
+    A child inherits what is ignored, so tests that interrupt a kernel or a command need it too.
+    Tests that use OpenVINO itself may leave a freed stack for signals: Python's is put back.
     """
+    use_signal_stack(_own_signal_stack())
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

@@ -21,7 +21,7 @@ LAYERS = [
     layer.split(" | ") for each in CONTRACTS if each["type"] == "layers" for layer in each["layers"]
 ]
 WINGS = {wing for layer in LAYERS for wing in layer}
-MOST_LINES = 15_800  # the aim is 13,000: whoever takes lines away lowers this, nobody raises it
+MOST_LINES = 14_550  # the aim is 13,000: whoever takes lines away lowers this, nobody raises it
 
 
 @cache

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from local_pipelines.chains.loading import load_llm as load_llm
     from local_pipelines.chains.pipeline import LocalPipeline as LocalPipeline
     from local_pipelines.errors import LocalPipelinesError as LocalPipelinesError
+    from local_pipelines.lessons.diagrams import diagram as diagram
     from local_pipelines.lessons.explaining import explain as explain
     from local_pipelines.lessons.files import answer_file as answer_file
     from local_pipelines.lessons.measuring import measure as measure
@@ -57,6 +58,7 @@ _MODULE_OF = {
     "check_ov_config": "openvino.config",
     "check_parameters": "lessons.parameters",
     "device_picker": "widgets.pickers",
+    "diagram": "lessons.diagrams",
     "explain": "lessons.explaining",
     "export_openvino": "openvino.export",
     "find_token": "workbench.credentials",
@@ -76,17 +78,15 @@ _MODULE_OF = {
     "will_it_fit": "models.fit",
 }
 
-__all__ = [  # noqa: PLE0604, RUF100 - the names are the table's keys
-    *_MODULE_OF,
-]
+__all__ = [*_MODULE_OF]  # noqa: PLE0604, RUF100 - the names are the table's keys
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
-        import difflib
+        from local_pipelines.wording.grammar import nearest
 
-        near = difflib.get_close_matches(name, _MODULE_OF, n=1)
-        advice = f". Did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, _MODULE_OF)
+        advice = f". Did you mean {near!r}?" if near else ""
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}{advice}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
     globals()[name] = value

@@ -22,6 +22,8 @@ The family:
         UnsupportedError
 
 A program decides by the class and, where the Hub refused, by `model_id`, `status` and `state`.
+
+Most of the sentences stand in the file sentences.toml of a wing; `failure` makes errors of them.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from local_pipelines.wording.grammar import paragraph
+from local_pipelines.wording.sentences import filled, tables
 
 __all__ = [
     "AccessError",
@@ -146,3 +149,18 @@ class PromptFileError(LocalPipelinesError, OSError):
 
 class MissingPackageError(LocalPipelinesError, ImportError):
     """A package that a lesson needs is not installed, or does not fit the others."""
+
+
+def failure(name: str, hint: str = "", /, **words: Any) -> LocalPipelinesError:
+    """Make the error of a table in sentences.toml.
+
+    Args:
+        name: The table's name.
+        hint: A sentence behind the table's cause, or in its place where it has none.
+        words: What is filled into the sentences; `model_id` and `status` become data, too.
+    """
+    table = tables()[name]
+    kind: type[LocalPipelinesError] = globals()[table["error"]]
+    fact, cause, more, step = filled(name, words)
+    data = {"model_id": words.get("model_id"), "status": words.get("status")}
+    return kind(fact, paragraph(cause, more, hint), step, **data, state=table.get("state"))

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from local_pipelines import LocalPipeline
-from local_pipelines.engines import torch_continuous
+from local_pipelines.engines import torch_engine
+from local_pipelines.engines.torch_run import TorchRun
 from local_pipelines.errors import ParameterError
 
 pytest.importorskip("transformers.generation.continuous_batching")
@@ -28,7 +29,7 @@ PROMPTS = [
 @pytest.fixture
 def continuous(torch_llm: Any, monkeypatch: pytest.MonkeyPatch) -> LocalPipeline:
     """The embedded model in continuous batching, as on a GPU."""
-    monkeypatch.setattr(torch_continuous, "kind_of_device", lambda _: "cuda")
+    monkeypatch.setattr(torch_engine, "kind_of_device", lambda _: "cuda")
     return LocalPipeline(
         pipeline=torch_llm.pipeline,
         pipeline_kwargs=torch_llm.pipeline_kwargs,
@@ -61,14 +62,28 @@ def test_answers_are_those_of_static_batches(
 
 def test_no_more_rows_than_asked_for(continuous: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """`batch_size` says how many are computed at a time, here too."""
-    most = [0]
-    add_requests = torch_continuous.ContinuousRun._add_requests
+    model, at_work, most = continuous.pipeline.model, set[str](), [0]
+    init = model.init_continuous_batching
 
-    def counting(run: Any, manager: Any) -> None:
-        add_requests(run, manager)
-        most[0] = max(most[0], len(run._seats))
+    def counting(**kwargs: Any) -> Any:
+        manager = init(**kwargs)
+        add, get = manager.add_request, manager.get_result
 
-    monkeypatch.setattr(torch_continuous.ContinuousRun, "_add_requests", counting)
+        def counted_add(ids: list[int], name: str, **options: Any) -> Any:
+            at_work.add(name)
+            most[0] = max(most[0], len(at_work))
+            return add(ids, name, **options)
+
+        def counted_get(**options: Any) -> Any:
+            output = get(**options)
+            if output is not None and output.is_finished():
+                at_work.discard(output.request_id)
+            return output
+
+        manager.add_request, manager.get_result = counted_add, counted_get
+        return manager
+
+    monkeypatch.setattr(model, "init_continuous_batching", counting)
     continuous.bind(batch_size=2).batch(PROMPTS)
     assert most == [2]
 
@@ -81,7 +96,7 @@ def test_the_model_is_as_before(continuous: Any, capfd: Any) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("where", ["init", "cache", "step", "receive"])
+@pytest.mark.parametrize("where", ["init", "cache", "step", "decode"])
 def test_a_failure_costs_no_answer(
     torch_llm: Any, continuous: Any, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
@@ -99,6 +114,12 @@ def test_a_failure_costs_no_answer(
     def refuses(*args: Any, **kwargs: Any) -> Any:
         raise ValueError("no kernel for this")
 
+    decode = TorchRun.decode
+
+    def refuses_once(run: Any, rows: list[list[int]]) -> list[str]:
+        steps[0] += 1
+        return refuses() if steps[0] == 8 else decode(run, rows)
+
     if where == "init":
         monkeypatch.setattr(model, "init_continuous_batching", refuses)
     elif where == "cache":  # in transformers' own thread
@@ -106,7 +127,7 @@ def test_a_failure_costs_no_answer(
     elif where == "step":
         monkeypatch.setattr(model, "forward", fails)
     else:
-        monkeypatch.setattr(torch_continuous.ContinuousRun, "_receive", refuses)
+        monkeypatch.setattr(TorchRun, "decode", refuses_once)
     assert continuous.bind(batch_size=3).batch(PROMPTS) == expected
     report = continuous.last_batch
     assert report.engine == "static"
@@ -156,7 +177,7 @@ class TestChoice:
         self, torch_llm: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """What lies on two devices cannot be batched so."""
-        monkeypatch.setattr(torch_continuous, "kind_of_device", lambda _: "cuda")
+        monkeypatch.setattr(torch_engine, "kind_of_device", lambda _: "cuda")
         places = {"model.embed_tokens": 0, "lm_head": "cpu"}
         monkeypatch.setattr(torch_llm.pipeline.model, "hf_device_map", places, raising=False)
         with pytest.raises(ParameterError, match="one CUDA GPU"):

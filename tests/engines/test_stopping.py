@@ -6,8 +6,7 @@ import random
 
 import pytest
 
-from local_pipelines.engines.decoding import TokenText
-from local_pipelines.engines.growing import Ends, GrowingAnswer
+from local_pipelines.engines.growing import Ends, GrowingAnswer, TokenText, grow_together
 from local_pipelines.engines.stopping import StopScanner, checked_stop
 
 TEXTS = ["abcabcabd", "aaaaab", "\n\n\nQ", "the cat sat on the mat", "日本語の日本", "👩‍👩‍👧 ok"]
@@ -92,7 +91,7 @@ def test_broken_bytes_come_through_at_the_end() -> None:
     answer = GrowingAnswer(b"x", _decode_bytes, Ends())
     shown = "".join(answer.grow(_decode_bytes([answer.push([b])])[0]) for b in b"ok\xf0\x9f")
     assert shown == "ok"
-    assert answer.finish() == "�"
+    assert [*grow_together([answer], [[]], _decode_bytes, last=True)] == ["�"]
 
 
 def test_a_long_answer_is_decoded_piece_by_piece() -> None:

@@ -349,22 +349,6 @@ def test_a_hub_that_failed_to_start_gives_everything_back(
     assert huggingface_hub.hf_api.api.endpoint == "https://huggingface.co"
 
 
-def test_a_client_without_sessions_is_moved_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before huggingface_hub 1.0 there was nothing to close."""
-    real = huggingface_hub.__getattr__  # type: ignore[attr-defined]
-
-    def without(name: str) -> Any:
-        if name == "close_session":
-            raise AttributeError(name)
-        return real(name)
-
-    monkeypatch.setattr(huggingface_hub, "__getattr__", without)
-    monkeypatch.delitem(vars(huggingface_hub), "close_session", raising=False)
-    with PracticeHub() as hub:
-        assert os.environ["HF_ENDPOINT"] == hub.url
-    assert "HF_ENDPOINT" not in os.environ
-
-
 # --- pages ---------------------------------------------------------------------------------------
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import pickle
+import string
 import textwrap
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from local_pipelines import errors
+from local_pipelines.wording.sentences import PARTS, tables
 
 FAMILY = [getattr(errors, name) for name in errors.__all__]
 BUILTIN = {
@@ -89,3 +94,67 @@ def test_an_error_carries_what_a_program_decides_by(
     assert (back.model_id, back.status, back.state) == ("some/model", 403, "pending")
     plain = kind("The fact.")
     assert (plain.model_id, plain.status, plain.state) == (None, None, None)
+
+
+# --- the sentences in sentences.toml ------------------------------------------------------------
+
+PACKAGE = Path(errors.__file__).parent
+
+
+def _calls() -> Iterator[tuple[str, ast.Call]]:
+    """Each table that a call of `failure` or `told` names, and the call."""
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {"failure", "told"}:
+                for part in ast.walk(node.args[0]):
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str):
+                        yield part.value, node
+
+
+@pytest.mark.parametrize("name", tables())
+def test_a_table_is_well_formed(name: str) -> None:
+    """It has a fact and nothing that nobody reads; an error that it names is one of the family."""
+    table = tables()[name]
+    assert table["fact"]
+    assert table.get("error", "ModelError") in errors.__all__
+    assert table.keys() <= {"hub", "error", "state", *PARTS}
+
+
+def test_an_error_has_a_class() -> None:
+    """Each table that becomes an error says which."""
+    failures = {name for name, call in _calls() if ast.unparse(call.func) == "failure"}
+    assert [name for name in sorted(failures) if "error" not in tables()[name]] == []
+
+
+def test_no_two_wings_use_one_name() -> None:
+    """A name stands for one table."""
+    files = sorted(PACKAGE.glob("*/sentences.toml"))
+    assert files
+    count = sum(len(tomllib.loads(file.read_text(encoding="utf-8"))) for file in files)
+    assert count == len(tables())
+
+
+def test_every_table_is_used() -> None:
+    """No sentence is left behind when the code that said it goes."""
+    words = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant):
+                words.add(node.value)
+    found = tables().items()
+    assert [name for name, table in found if name not in words and "hub" not in table] == []
+
+
+def test_a_call_fills_every_brace() -> None:
+    """Each call names a table that there is, and gives all the words that its sentences need."""
+    wrong = []
+    for name, call in _calls():
+        given = {word.arg for word in call.keywords}
+        table = tables().get(name)
+        if table is None:
+            wrong.append(name)
+        elif None not in given:
+            said = " ".join(table.get(part, "") for part in PARTS)
+            needed = {word for _, word, _, _ in string.Formatter().parse(said) if word}
+            wrong += [f"{name}: {word}" for word in needed - given]
+    assert wrong == []

@@ -399,11 +399,12 @@ def hub() -> Iterator[str]:
 
 LOGIN = """
 import os, traceback
+from local_pipelines.errors import CredentialError
 from local_pipelines.workbench import credentials
 credentials.WHOAMI_SECONDS = float(os.environ.get("SECONDS", "60"))  # of a busy machine
 try:
     print(repr(credentials.login()))
-except credentials.CredentialError as error:
+except CredentialError as error:
     traceback.print_exception(error)
     print(error, repr(error.__cause__), repr(error.__context__))
 """

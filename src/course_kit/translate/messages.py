@@ -6,10 +6,13 @@ A translator edits `local_pipelines.po`; the package reads it as it is.
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import re
 import string
 import subprocess
 import tomllib
+import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,19 @@ from course_kit.translate.checks import TranslationFault
 from course_kit.translate.gettext import GettextMissingError, gettext, merge
 from course_kit.translate.progress import LEAST_PER_CENT
 from course_kit.translate.weblate import MESSAGES
+from local_pipelines.lessons.diagrams import wordings
 
 __all__ = ["catalogues", "extract", "faults", "format_messages", "template_text", "update"]
 
 DOMAIN = "local_pipelines"
 KEYWORDS = {"tr": None, "mark": None, "ntr": (1, 2)}
-_TABLE = "lessons/explaining.toml"  # patterns of errors, and the sentences about them
+_METHODS = {".py": "python", ".html": "jinja2"}  # how Babel reads files of a kind
+# Tables beside the code, and the keys under which their rows have sentences.
+_TABLES = {
+    "*/sentences.toml": ("fact", "cause", "more", "next_step"),
+    "lessons/explaining.toml": ("cause", "next_step", "fact"),
+    "models/catalogue.toml": ("languages", "note"),
+}
 _WITHOUT_BLANKS = "、。，；：！？（）"  # Chinese marks bring their own space
 _HEADER = """\
 # Messages of the package local_pipelines.
@@ -57,10 +67,10 @@ def template_text(root: Path) -> str:
 
     package = root / "src" / DOMAIN
     catalogue = Catalog(project=DOMAIN, header_comment=_HEADER, fuzzy=False, charset="utf-8")
-    for path in sorted(package.rglob("*.py")):
+    for path in sorted(path for kind in _METHODS for path in package.rglob(f"*{kind}")):
         place = path.relative_to(package).as_posix()
         for line, message, comments, context in extract_from_file(
-            "python",
+            _METHODS[path.suffix],
             path,
             keywords=KEYWORDS,
             comment_tags=["Translators:"],
@@ -73,15 +83,29 @@ def template_text(root: Path) -> str:
                 flags=_flags(message),
                 context=context,
             )
-    table = package / _TABLE
-    rules = tomllib.loads(table.read_text("utf-8"))["rule"] if table.exists() else []
-    for message in (rule.get(key) for rule in rules for key in ("cause", "next_step", "fact")):
-        if message:
-            catalogue.add(message, locations=[(_TABLE, 1)], flags=_flags(message))
+    for pattern, keys in _TABLES.items():
+        for table in sorted(package.glob(pattern)):
+            place = table.relative_to(package).as_posix()
+            for message in _sentences(table, keys):
+                catalogue.add(message, locations=[(place, 1)], flags=_flags(message))
+    for path in sorted(package.rglob("*.svg")):
+        for element in wordings(ET.parse(path).getroot()):  # noqa: S314 - our own
+            place = path.relative_to(package).as_posix()
+            catalogue.add(element.text, locations=[(place, 1)], flags=_flags(element.text or ""))
     stream = io.BytesIO()
     # Places without line numbers, and no date: a template changes when a message does.
     write_po(stream, catalogue, width=0, include_lineno=False, omit_header=True)
     return f'{_HEADER}\nmsgid ""\nmsgstr ""\n{_FIELDS}\n{stream.getvalue().decode("utf-8")}'
+
+
+def _sentences(table: Path, keys: Collection[str]) -> Iterator[str]:
+    """What stands under some keys in the rows of a table, lists of language codes left out."""
+    content = tomllib.loads(table.read_text("utf-8"))
+    tables = (each if isinstance(each, list) else [each] for each in content.values())
+    for row in itertools.chain.from_iterable(tables):
+        for text in filter(None, map(row.get, keys)):
+            if not re.fullmatch(r"[a-z]{2}(, [a-z]{2})*", text):
+                yield text
 
 
 _FIELDS = """"Project-Id-Version: local-pipelines\\n"

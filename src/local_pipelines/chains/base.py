@@ -1,7 +1,7 @@
 """What LangChain sees of a model on this machine, the same for every engine that runs one.
 
-An engine subclasses `LocalLLM` and gives four things: answers to a list of prompts (`_answer`),
-the object whose calls have to queue (`_engine`), its chat template, and its tokens.
+An engine subclasses `LocalLLM` and gives four things: a run of a list of prompts (`_run_of`), the
+object whose calls have to queue (`_engine`), its chat template, and its tokens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from local_pipelines.engines.report import BatchReport, Interrupted
 from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest, token_figures
 from local_pipelines.engines.stopping import checked_stop
 from local_pipelines.engines.turns import Emit, Finished, Job, Turns, turns_of
-from local_pipelines.errors import EngineError, LocalPipelinesError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, failure
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size, whole_number
 from local_pipelines.workbench.progress import progress_bar
@@ -91,13 +91,25 @@ class LocalLLM(BaseLLM):
         """How the last call was computed: sizes of batches, halvings, seconds; None before it."""
         return self._last_batch
 
-    @abstractmethod
+    def _run_of(self, request: GenerationRequest) -> Any:
+        """One request to the engine, which can be tokenized and answered, and has a report."""
+        raise NotImplementedError
+
+    def _answers_of(self, run: Any) -> list[GeneratedAnswer]:
+        answers: list[GeneratedAnswer] = run.answers()
+        return answers
+
     def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
         """Answer all prompts of a request, in their order."""
+        run = self._run_of(request)
+        try:
+            return self._answers_of(run)
+        finally:
+            self._last_batch = run.report or self._last_batch  # of a call that failed too
 
-    @abstractmethod
     def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
         """Raise ParameterError if one of the prompts cannot be answered."""
+        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
 
     @property
     @abstractmethod
@@ -130,10 +142,7 @@ class LocalLLM(BaseLLM):
         """
         chosen = template or self.chat_template
         if chosen is None:
-            raise ParameterError(
-                tr("{model_id} has no chat template.").format(model_id=self._model_name),
-                next_step=tr("Give one as template=…."),
-            )
+            raise failure("no-template-to-apply", model_id=self._model_name)
         return render_chat_template(chosen, messages, self._token_names(), **kwargs)
 
     @abstractmethod
@@ -160,10 +169,8 @@ class LocalLLM(BaseLLM):
         """Do the same without blocking the event loop; cancelling the task ends it."""
         request = self._request(prompts, stop, kwargs)
         async with aclosing(self._turns().astream(self._job(request))) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    return event.value
-        raise AssertionError("a job ends with Finished or with an error")
+            (answers,) = [event.value async for event in events if isinstance(event, Finished)]
+        return answers
 
     def pieces(
         self, prompt: str, stop: Any = None, **kwargs: Any
@@ -214,22 +221,17 @@ class LocalLLM(BaseLLM):
             report = self._last_batch
             if report is None or report is before or len(request.prompts) == 1:
                 raise
-            raise Interrupted(
-                tr(
-                    "Stopped: {done} of {total} prompts have an answer, in last_batch.answers. "
-                    "answer_file keeps answers in a file as they come, and goes on after a stop."
-                ).format(done=report.answered, total=report.prompts)
-            ) from error
+            told = tr(
+                "Stopped: {done} of {total} prompts have an answer, in last_batch.answers. "
+                "answer_file keeps answers in a file as they come, and goes on after a stop."
+            )
+            raise Interrupted(told.format(done=report.answered, total=report.prompts)) from error
 
     def _request(
         self, prompts: list[str], stop: Any, kwargs: dict[str, Any], *, streamed: bool = False
     ) -> GenerationRequest:
         if self._process != os.getpid():
-            raise EngineError(
-                tr("This model was loaded in another process."),
-                tr("A forked process has none of its threads, and would wait for them for ever."),
-                tr('Load it here, or begin with multiprocessing.set_start_method("spawn").'),
-            )
+            raise failure("another-process")
         options = dict(kwargs.get("pipeline_kwargs") or {})
         options |= {name: value for name, value in kwargs.items() if name not in _CALL_OPTIONS}
         for name in sorted(set(kwargs) - _CALL_OPTIONS - GENERATION_OPTIONS):

@@ -27,8 +27,7 @@ from local_pipelines.chains.pipeline import LocalPipeline
 from local_pipelines.engines.options import check_no_token
 from local_pipelines.engines.prompts import refuse_bytes
 from local_pipelines.engines.request import GeneratedAnswer
-from local_pipelines.errors import LocalPipelinesError, ParameterError, UnsupportedError
-from local_pipelines.wording.messages import tr
+from local_pipelines.errors import LocalPipelinesError, ParameterError, failure
 
 # Fields of ChatHuggingFace that speak to a server.
 _SERVER_FIELDS = ("frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs")
@@ -71,7 +70,8 @@ class LocalChat(ChatHuggingFace):
             kwargs["stop_sequences"] = kwargs.pop("stop")
         for options in (kwargs, kwargs.get("model_kwargs")):
             check_no_token(options)
-        _check_llm(kwargs.get("llm"))
+        if not isinstance(llm := kwargs.get("llm"), LocalLLM):
+            raise failure("chat-without-local-llm", kind=type(llm).__name__)
         super().__init__(**kwargs)
         self._check_fields()
 
@@ -129,11 +129,7 @@ class LocalChat(ChatHuggingFace):
         if (self.n or 1) != 1:
             idle.append("n")
         if idle:
-            raise ParameterError(
-                tr("{names} would have no effect on a local model.").format(names=", ".join(idle)),
-                tr("LangChain knows it for servers."),
-                tr("Leave it out."),
-            )
+            raise failure("server-fields", names=", ".join(idle))
 
     @property
     def _llm_type(self) -> str:
@@ -163,11 +159,7 @@ class LocalChat(ChatHuggingFace):
         try:
             return super()._convert_input(model_input)
         except (ValueError, NotImplementedError, TypeError) as error:
-            raise ParameterError(
-                tr("This is no message: {reason}").format(reason=str(error).splitlines()[0]),
-                tr("A conversation is a list of (role, text); roles are system, human and ai."),
-                tr('Write [("human", "Hello")].'),
-            ) from error
+            raise failure("no-message", reason=str(error).splitlines()[0]) from error
 
     def _to_chat_prompt(self, messages: list[BaseMessage]) -> str:
         return chat_prompt(self.llm, messages, self.chat_template)
@@ -184,7 +176,7 @@ class LocalChat(ChatHuggingFace):
     ) -> int:
         """Count the tokens of a conversation, with the chat template where that takes it."""
         if tools:
-            raise _no_tools(self._model_name)
+            raise failure("no-tools", model=self._model_name)
         if not messages:
             return 0
         try:
@@ -198,7 +190,7 @@ class LocalChat(ChatHuggingFace):
         options = {name: value for name, value in kwargs.items() if name not in _IDLE_OPTIONS}
         for name in ("tools", "tool_choice", "response_format", "functions"):
             if options.pop(name, None):
-                raise _no_tools(self._model_name)
+                raise failure("no-tools", model=self._model_name)
         own = {name: getattr(self, name) for name in ("temperature", "top_p", "seed")}
         options = own | {"max_new_tokens": self.max_tokens} | options
         if (limit := options.pop("max_tokens", None)) is not None:
@@ -215,10 +207,9 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> ChatResult:
         prompt = self._to_chat_prompt(messages)
-        answer = self._computed(prompt)
-        if answer is None:
-            (answer,) = self.llm.answers([prompt], **self._options(stop, kwargs))
-        return self._chat_result(answer)
+        ready = self._computed(prompt)
+        options = self._options(stop, kwargs)
+        return self._chat_result(ready or self.llm.answers([prompt], **options)[0])
 
     async def _agenerate(
         self,
@@ -229,10 +220,9 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> ChatResult:
         prompt = self._to_chat_prompt(messages)
-        answer = self._computed(prompt)
-        if answer is None:
-            (answer,) = await self.llm.aanswers([prompt], **self._options(stop, kwargs))
-        return self._chat_result(answer)
+        ready = self._computed(prompt)
+        options = self._options(stop, kwargs)
+        return self._chat_result(ready or (await self.llm.aanswers([prompt], **options))[0])
 
     def _stream(
         self,
@@ -403,27 +393,10 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Refuse tools, in one sentence."""
-        raise _no_tools(self._model_name)
+        raise failure("no-tools", model=self._model_name)
 
     def with_structured_output(
         self, schema: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """Refuse structured output, in one sentence."""
-        raise _no_tools(self._model_name)
-
-
-def _check_llm(llm: object) -> None:
-    if not isinstance(llm, LocalLLM):
-        raise ParameterError(
-            tr("LocalChat cannot work with a {kind}.").format(kind=type(llm).__name__),
-            tr("It needs a model of this package, which can stop, stream and count."),
-            tr("Write LocalChat(llm=LocalPipeline.from_model_id(…)), or use ChatHuggingFace."),
-        )
-
-
-def _no_tools(model: str) -> UnsupportedError:
-    return UnsupportedError(
-        tr('"{model}" calls no tools here and gives no structured output.').format(model=model),
-        tr("LocalChat hands on text only: few small models were trained for more."),
-        tr("Ask for the form you need in the prompt, and read the answer with an output parser."),
-    )
+        raise failure("no-tools", model=self._model_name)

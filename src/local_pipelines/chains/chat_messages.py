@@ -18,7 +18,7 @@ from langchain_core.messages.ai import UsageMetadata
 
 from local_pipelines.chains.base import LocalLLM
 from local_pipelines.engines.request import GeneratedAnswer
-from local_pipelines.errors import ModelError, ParameterError
+from local_pipelines.errors import ParameterError, failure
 from local_pipelines.models.catalogue import catalogue
 from local_pipelines.wording.messages import tr
 
@@ -30,26 +30,16 @@ _MARK = re.compile(r"<\|[^<>|\s]+\|>|<</?[A-Z]+>>|\[/?[A-Z_]{3,}\]")
 
 
 def chat_prompt(llm: LocalLLM, messages: Sequence[BaseMessage], template: str | None) -> str:
-    """Write a conversation, or `template` in place of the model's own, as the model reads it.
-
-    Raises:
-        ModelError: The model was not trained for conversations.
-        ParameterError: A message is none that the model can read.
-    """
+    """Write a conversation as the model reads it, by `template` or by its own."""
     if not messages:
-        raise ParameterError(
-            tr("There is no message to answer."), next_step=tr('Write [("human", "Hello")].')
-        )
+        raise failure("no-message-to-answer")
     dicts = as_dicts(messages)
     if dicts[-1]["role"] == "assistant":
-        raise ParameterError(
-            tr("The last message is the model's own."),
-            tr("It answers what somebody else says."),
-            tr('Add a message of the role "human".'),
-        )
+        raise failure("last-message-own")
     chosen = template or llm.chat_template
     if not chosen:
-        raise _no_template(llm._model_name)
+        known = [entry.id for entry in catalogue() if entry.has_chat_template]
+        raise failure("no-chat-template", model_name=llm._model_name, names=", ".join(known))
     _check_texts(llm, dicts, chosen)
     return llm.apply_chat_template(dicts, template=template)
 
@@ -60,17 +50,12 @@ def as_dicts(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
 
 
 def _role(message: BaseMessage) -> str:
+    role = next((role for kind, role in _MESSAGE_ROLES if isinstance(message, kind)), None)
+    name = message.role if isinstance(message, ChatMessage) else message.type
     if isinstance(message, ChatMessage):
-        role = _ROLES.get(message.role)
-    else:
-        role = next((role for kind, role in _MESSAGE_ROLES if isinstance(message, kind)), None)
+        role = _ROLES.get(name)
     if role is None:
-        name = message.role if isinstance(message, ChatMessage) else message.type
-        raise ParameterError(
-            tr('A message has the role "{name}", which no model here knows.').format(name=name),
-            tr("Models are trained for the roles system, human and ai."),
-            tr('Write ("human", …) in place of ("{name}", …).').format(name=name),
-        )
+        raise failure("unknown-role", name=name)
     return role
 
 
@@ -80,11 +65,7 @@ def _text(message: BaseMessage) -> str:
         return content
     for block in content:
         if isinstance(block, dict) and block.get("type") != "text":
-            raise ParameterError(
-                tr('A message has a part of the type "{kind}".').format(kind=block.get("type")),
-                tr("This model reads text only."),
-                tr("Leave that part out."),
-            )
+            raise failure("message-part", kind=block.get("type"))
     return "".join(b if isinstance(b, str) else str(b.get("text", "")) for b in content)
 
 
@@ -110,37 +91,19 @@ def _check_texts(llm: LocalLLM, messages: list[dict[str, Any]], template: str) -
             )
 
 
-def _no_template(model_name: str) -> ModelError:
-    known = [entry.id for entry in catalogue() if entry.has_chat_template]
-    fact = tr('"{model_name}" has no chat template: it was not trained for conversations.')
-    return ModelError(
-        fact.format(model_name=model_name),
-        tr("Models that have one: {names}.").format(names=", ".join(known)),
-        tr(
-            "Use one of them, use the model as an llm without LocalChat, or write"
-            " LocalChat(llm=llm, chat_template=…)."
-        ),
-    )
-
-
 def answer_message(answer: GeneratedAnswer, model_name: str) -> AIMessage:
     """An answer as a message, with what it cost."""
-    return AIMessage(
-        content=answer.text,
-        usage_metadata=_usage(answer),
-        response_metadata=_metadata(answer, model_name),
-    )
+    told = _metadata(answer, model_name)
+    return AIMessage(content=answer.text, usage_metadata=_usage(answer), response_metadata=told)
 
 
 def answer_piece(piece: str | GeneratedAnswer, model_name: str, *, usage: bool) -> AIMessageChunk:
     """A piece of a stream as a message: a text, or, at the end, what the answer cost."""
     if isinstance(piece, str):
         return AIMessageChunk(content=piece)
+    counts, told = _usage(piece) if usage else None, _metadata(piece, model_name)
     return AIMessageChunk(
-        content="",
-        usage_metadata=_usage(piece) if usage else None,
-        response_metadata=_metadata(piece, model_name),
-        chunk_position="last",
+        content="", usage_metadata=counts, response_metadata=told, chunk_position="last"
     )
 
 

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from local_pipelines.errors import ModelError, ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.wording.messages import tr
 
 _SPECIAL = tuple(f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"))
@@ -36,23 +36,15 @@ def read_chat_template(folder: Path, tokenizer_config: Mapping[str, Any]) -> str
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise _is_no_template(str(file)) from error
+        raise failure("template-no-text", place=str(file)) from error
     except OSError:
         template = tokenizer_config.get("chat_template")
     if isinstance(template, list):  # several by name
         named = {e.get("name"): e.get("template") for e in template if isinstance(e, dict)}
         template = named.get("default")
     if template is not None and not isinstance(template, str):
-        raise _is_no_template("tokenizer_config.json")
+        raise failure("template-no-text", place="tokenizer_config.json")
     return template or None
-
-
-def _is_no_template(place: str) -> ModelError:
-    return ModelError(
-        tr("The chat template in {place} is no text.").format(place=place),
-        tr("The file is damaged, or was written by another program."),
-        tr("Download the model again."),
-    )
 
 
 def render_chat_template(
@@ -61,11 +53,7 @@ def render_chat_template(
     tokenizer_config: Mapping[str, Any],
     **variables: Any,
 ) -> str:
-    """Write messages as the text that the model was trained on.
-
-    Raises:
-        ParameterError: The template refuses the messages, fails, or does not come to an end.
-    """
+    """Write messages as the text that the model was trained on, or raise ParameterError."""
     special = {
         name: token.get("content") if isinstance(token, dict) else str(token)
         for name in _SPECIAL
@@ -77,19 +65,11 @@ def render_chat_template(
         pieces = _compiled(template).generate(messages=messages, **(known | variables))
         return _joined(_counted(pieces))
     except _WithoutEndError as error:
-        raise ParameterError(
-            tr("The model's chat template was stopped: {reason}.").format(reason=error),
-            tr("A template is a program from the model's folder, and this one is faulty."),
-            tr("Use another model, or give LocalChat another chat_template."),
-        ) from error
+        raise failure("template-stopped", reason=error) from error
     except Exception as error:  # jinja2's own, or a plain one out of the template
         # A program of the model's folder may end in any error, without a word as well.
         said = str(error).strip() or type(error).__name__
-        raise ParameterError(
-            tr("The model's chat template refuses these messages: {error}").format(error=said),
-            tr("Many models know the roles user and assistant only, and want them in turn."),
-            tr("Change the messages, or give LocalChat another chat_template."),
-        ) from error
+        raise failure("template-refuses", error=said) from error
     finally:
         _steps.reset(token)
 

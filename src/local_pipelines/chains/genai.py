@@ -14,15 +14,18 @@ from local_pipelines.chains.base import LocalLLM
 from local_pipelines.chains.chat_template import read_chat_template
 from local_pipelines.engines.genai_model import GenAIEngine, check_options
 from local_pipelines.engines.genai_run import GenAIRun
-from local_pipelines.engines.generation_defaults import check_generation_defaults
-from local_pipelines.engines.options import check_generation_options, check_no_token, unknown_option
-from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
-from local_pipelines.errors import EngineError, ExportError, ParameterError
+from local_pipelines.engines.options import (
+    check_generation_defaults,
+    check_generation_options,
+    check_no_token,
+    unknown_option,
+)
+from local_pipelines.engines.request import GenerationRequest
+from local_pipelines.errors import EngineError, failure
 from local_pipelines.models.contents import checked_loading
 from local_pipelines.openvino.config import check_genai_device, exact_config
 from local_pipelines.openvino.folder import read_export
 from local_pipelines.openvino.kept import load_kept
-from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import checked_size
 
 _DEFAULT_NEW_TOKENS = 256  # as in transformers' pipeline
@@ -93,12 +96,7 @@ class GenAIPipeline(LocalLLM):
         generating = _checked(cls, batch_size, max_new_tokens, pipeline_kwargs, kwargs)
         export = read_export(folder)
         if not export.has_tokenizer:
-            fact = tr("{folder} lacks the converted tokenizer, openvino_tokenizer.xml.")
-            raise ExportError(
-                fact.format(folder=export.folder),
-                tr("The model was exported without openvino-tokenizers."),
-                tr('Run `install_packages("openvino")` and export the model again.'),
-            )
+            raise failure("no-converted-tokenizer", folder=export.folder)
         check_genai_device(device, ov_config)
         check_generation_defaults(export.folder)
         config = exact_config(device, export.weight_format, ov_config or {})
@@ -133,7 +131,7 @@ class GenAIPipeline(LocalLLM):
         """Load a model; it is exported when it is first used, and kept in `HF_HOME`.
 
         Args:
-            model_id: "pocket", an id of the Hub, or a folder.
+            model_id: "pocket", an id of the Hub, a folder, or a GGUF file.
             weight_format: "fp32", "int8" or "int4".
             max_new_tokens: The most tokens of an answer.
             device: "CPU", or "GPU" for one of Intel's.
@@ -159,27 +157,13 @@ class GenAIPipeline(LocalLLM):
         )
         return load_kept(model_id, weight_format, load)
 
-    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
-        run = self._run_of(request)
-        try:
-            return run.answers()
-        finally:
-            self._last_batch = run.report or self._last_batch  # of a call that failed too
-
-    def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
-        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
-
     def _run_of(self, request: GenerationRequest) -> GenAIRun:
         return GenAIRun(self._engine, request, self.pipeline_kwargs)
 
     @property
     def _engine(self) -> GenAIEngine:
         if self.engine is None:
-            raise ParameterError(
-                tr("This GenAIPipeline has no model."),
-                tr("It was made without one."),
-                tr('Write GenAIPipeline.from_model_id("pocket").'),
-            )
+            raise failure("empty-genai-pipeline")
         engine: GenAIEngine = self.engine
         return engine
 

@@ -13,12 +13,11 @@ from local_pipelines.chains.base import LocalLLM
 from local_pipelines.chains.genai import GenAIPipeline
 from local_pipelines.engines.options import BACKENDS, check_generation_options
 from local_pipelines.errors import (
-    DeviceError,
     EngineError,
     ExportError,
     MissingPackageError,
     ModelError,
-    ParameterError,
+    failure,
 )
 from local_pipelines.models import fit as fit_module
 from local_pipelines.models.download import fetch_model
@@ -56,7 +55,10 @@ def load_llm(
     """Load a model with an engine that suits this machine.
 
     Args:
-        model_id: "pocket", an id of the Hub, a folder, or a folder with an OpenVINO export.
+        model_id: "pocket", an id of the Hub, a folder, a folder with an OpenVINO export, or a GGUF
+            file of a Llama or Qwen model, as Ollama and LM Studio have them. Each engine computes
+            with the checkpoint that is made of it: OpenVINO GenAI, which also reads such files
+            itself, has other answers then.
         backend: "torch", "openvino" (optimum-intel), "genai" (OpenVINO GenAI), or "auto": torch
             on a GPU, else OpenVINO GenAI if it is installed and can run the model, else torch.
         device: What `select_device` takes; for OpenVINO also its own names, such as "GPU".
@@ -82,10 +84,7 @@ def load_llm(
         checked_size(batch_size)
     wish = _Wish(locate(model_id), device, max_new_tokens, batch_size, weight_format)
     if weight_format is not None and not wish.for_torch:
-        raise ParameterError(
-            tr("weight_format has no effect on a model that is exported already."),
-            next_step=tr("Leave it out, or name the model that the export was made from."),
-        )
+        raise failure("format-of-an-export")
     if backend == "auto":
         return _load_suitable(wish)
     return _load(wish, backend, tr("It was asked for."))
@@ -119,17 +118,13 @@ class _Wish:
 def _check_backend(backend: str, weight_format: str | None) -> None:
     if backend not in BACKENDS:
         near = nearest(str(backend).lower(), BACKENDS) or "auto"
-        fact = tr("{backend!r} is none of the backends {names}.")
-        raise ParameterError(
-            fact.format(backend=backend, names=", ".join(map(repr, BACKENDS))),
-            next_step=tr('Write backend="{near}".').format(near=near),
+        raise failure(
+            "no-such-backend", backend=backend, names=", ".join(map(repr, BACKENDS)), near=near
         )
     if weight_format is not None:
         checked_format(weight_format)
     if backend == "torch" and weight_format not in {None, "fp32"}:
-        fact = tr('weight_format="{weight_format}" is for OpenVINO, not for torch.')
-        step = tr('Write backend="genai", or leave weight_format out.')
-        raise ParameterError(fact.format(weight_format=weight_format), next_step=step)
+        raise failure("format-for-torch", weight_format=weight_format)
 
 
 def _load_suitable(wish: _Wish) -> LocalLLM:
@@ -189,21 +184,11 @@ def installed_backend(backend: str) -> str | None:
 
 
 def check_engine(backend: str, device: str | int = "auto") -> None:
-    """Find out, before a model is looked for, that a backend is missing or has no such device.
-
-    Raises:
-        MissingPackageError: The backend is not installed.
-        DeviceError: The device is torch's, and the backend is OpenVINO.
-    """
+    """Find out, before a model is looked for, that a backend is missing or has no such device."""
     if backend not in _PACKAGES:
         return
     if installed_backend(backend) is None:
-        fact = tr('backend="{backend}" needs {package}, which is not installed.')
-        raise MissingPackageError(
-            fact.format(backend=backend, package=_PACKAGES[backend]),
-            tr("OpenVINO is an extra of this course."),
-            tr('Run `install_packages("openvino")`, or `pip install "local-pipelines[openvino]"`.'),
-        )
+        raise failure("backend-not-installed", backend=backend, package=_PACKAGES[backend])
     _openvino_device(device)
 
 
@@ -217,13 +202,9 @@ def _load(wish: _Wish, backend: str, reason: str) -> LocalLLM:
 
 def _load_torch(wish: _Wish) -> LocalLLM:
     if not wish.for_torch:
-        fact = tr("{name} is a model in OpenVINO's format, which torch cannot read.")
-        step = tr('Write backend="genai", or name the model that it was made from.')
-        raise ParameterError(fact.format(name=wish.model.name), next_step=step)
+        raise failure("export-for-torch", name=wish.model.name)
     if is_openvino_device(wish.device) and wish.device != "CPU":
-        fact = tr("device={device!r} is a name of OpenVINO's, not of torch's.")
-        step = tr('Write device="auto", or backend="genai".')
-        raise DeviceError(fact.format(device=wish.device), next_step=step)
+        raise failure("device-of-openvino", device=wish.device)
     device = select_device(wish.device)
     dtype = _fitting_dtype(wish, device)
     from local_pipelines.chains.pipeline import LocalPipeline
@@ -303,15 +284,10 @@ def _check_memory(wish: _Wish, folder: Path) -> None:
     file, free = folder / "openvino_model.bin", ram()[1]
     weights = file.stat().st_size if file.is_file() else 0  # who loads it says what is missing
     if _openvino_device(wish.device) == "CPU" and weights > free:
-        fact = tr("{name} does not fit into the memory: its weights take {size}, {free} are free.")
-        step = tr("Close other programs and kernels, or take a smaller model.")
-        if wish.for_torch and wish.weight_format != "int4":
-            step = tr(
-                'Close other programs and kernels, write weight_format="int4", or take a smaller'
-                " model."
-            )
+        can_shrink = wish.for_torch and wish.weight_format != "int4"
+        reason = "weights-too-large" if can_shrink else "int4-weights-too-large"
         names = {"name": wish.model.name, "size": gigabytes(weights), "free": gigabytes(free)}
-        raise ModelError(fact.format(**names), next_step=step)
+        raise failure(reason, **names)
 
 
 def _openvino_device(device: str | int) -> str:
@@ -319,8 +295,4 @@ def _openvino_device(device: str | int) -> str:
         return str(device)
     if str(device).strip().lower() in _CPU_NAMES:
         return "CPU"
-    raise DeviceError(
-        tr("device={device!r} is a name of torch's, not of OpenVINO's.").format(device=device),
-        tr("OpenVINO runs on processors and on Intel's GPUs."),
-        tr('Write device="cpu", or backend="torch".'),
-    )
+    raise failure("device-of-torch", device=device)

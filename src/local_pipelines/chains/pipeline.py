@@ -14,19 +14,18 @@ from langchain_huggingface import HuggingFacePipeline
 from pydantic import PrivateAttr
 
 from local_pipelines.chains.base import LocalLLM
-from local_pipelines.engines.generation_defaults import check_generation_defaults
 from local_pipelines.engines.options import (
     GENERATION_OPTIONS,
+    check_generation_defaults,
     check_generation_options,
     check_model_kwargs,
     check_no_token,
 )
 from local_pipelines.engines.request import GeneratedAnswer, GenerationRequest
-from local_pipelines.engines.torch_continuous import check_device, not_on_a_gpu
-from local_pipelines.engines.torch_engine import answer_request
+from local_pipelines.engines.torch_engine import answer_request, check_device
 from local_pipelines.engines.torch_options import configured, echoes, generation_config
 from local_pipelines.engines.torch_run import TorchRun, special_tokens
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import ParameterError, failure
 from local_pipelines.models.contents import check_is_filled, checked_loading
 from local_pipelines.models.names import ModelName, locate
 from local_pipelines.models.paths import model_path
@@ -113,7 +112,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
         check_model_kwargs(model_kwargs)
         index = _checked_device(device, device_map, backend)
         if kwargs.get("batching") == "continuous" and (backend == "openvino" or index == -1):
-            raise not_on_a_gpu()
+            raise failure("continuous-needs-gpu")
 
         model = locate(model_id)
         path = model_path(model, revision=(model_kwargs or {}).get("revision"))
@@ -149,19 +148,12 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
             _configure(llm.pipeline, generating)
         return llm
 
-    def _answer(self, request: GenerationRequest) -> list[GeneratedAnswer]:
-        run = self._run_of(request)
-        try:
-            with explained_by_version(*_BELOW):
-                return answer_request(run, continuous=self.batching == "continuous")
-        finally:
-            self._last_batch = run.report or self._last_batch  # of a call that failed too
-
-    def _check_prompts(self, prompts: list[str], *, templated: bool = False) -> None:
-        self._run_of(GenerationRequest(prompts=prompts, templated=templated)).tokenize()
-
     def _run_of(self, request: GenerationRequest) -> TorchRun:
         return TorchRun(self._checked_pipeline(), request, self._defaults())
+
+    def _answers_of(self, run: TorchRun) -> list[GeneratedAnswer]:
+        with explained_by_version(*_BELOW):
+            return answer_request(run, continuous=self.batching == "continuous")
 
     def _echoes(self, request: GenerationRequest) -> bool:
         if request.echo is not None:
@@ -209,11 +201,7 @@ class LocalPipeline(LocalLLM, HuggingFacePipeline):
 
     def _checked_pipeline(self) -> Any:
         if self.pipeline is None:
-            raise ParameterError(
-                tr("This LocalPipeline has no model."),
-                tr("It was made without a pipeline."),
-                tr('Write LocalPipeline.from_model_id("pocket", task="text-generation").'),
-            )
+            raise failure("empty-local-pipeline")
         _check_task(getattr(self.pipeline, "task", _TASK))
         return self.pipeline
 
@@ -230,9 +218,7 @@ def _check_fields(fields: dict[str, Any]) -> None:
     check_generation_options(fields.get("pipeline_kwargs") or {})
     batching = fields.get("batching", "static")
     if batching not in {"static", "continuous"}:
-        fact = tr("batching={batching!r} is none of the ways there are.")
-        step = tr('Write batching="static" or batching="continuous".')
-        raise ParameterError(fact.format(batching=batching), next_step=step)
+        raise failure("no-such-batching", batching=batching)
     if batching == "continuous" and fields.get("pipeline") is not None:
         check_device(fields["pipeline"])
 
@@ -243,13 +229,9 @@ def _weights_mark(model: Any) -> str:
     place = str(getattr(config, "name_or_path", "") or "")
     if not place:  # made in memory: only this object knows its weights
         return _marks.setdefault(model, secrets.token_hex(6)) if model is not None else ""
-    parts = [
-        str(Path(place).resolve()) if Path(place).is_dir() else place,
-        getattr(config, "_commit_hash", None),
-        type(model).__name__,
-        getattr(model, "dtype", None),
-        getattr(config, "quantization_config", None),
-    ]
+    folder = str(Path(place).resolve()) if Path(place).is_dir() else place
+    commit, quantized = (getattr(config, n, None) for n in ("_commit_hash", "quantization_config"))
+    parts = [folder, commit, type(model).__name__, getattr(model, "dtype", None), quantized]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
@@ -265,12 +247,7 @@ def _checked_device(device: int | str | None, device_map: str | None, backend: s
     if device is None:
         return None
     if device_map is not None:
-        fact = tr("device={device!r} and device_map={device_map!r} contradict each other.")
-        raise ParameterError(
-            fact.format(device=device, device_map=device_map),
-            tr("device puts the whole model in one place, device_map spreads it."),
-            tr("Leave one of them out."),
-        )
+        raise failure("device-and-map", device=device, device_map=device_map)
     if backend == "openvino":
         raise ParameterError(
             tr("device={device!r} has no effect with OpenVINO.").format(device=device),
@@ -298,11 +275,11 @@ def _quiet_loading(folder: Path) -> Iterator[None]:
     from transformers.utils import logging
 
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    if not folder.is_dir() or size > _QUICK or not logging.is_progress_bar_enabled():
-        yield
-        return
-    logging.disable_progress_bar()
+    hide = folder.is_dir() and size <= _QUICK and logging.is_progress_bar_enabled()
+    if hide:
+        logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.enable_progress_bar()
+        if hide:
+            logging.enable_progress_bar()

@@ -17,11 +17,10 @@ from typing import Any
 from local_pipelines.engines.options import with_sampling
 from local_pipelines.engines.prompts import context_of
 from local_pipelines.engines.stopping import checked_stop
-from local_pipelines.errors import EngineError, MissingPackageError, ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.models.checkpoint import read_json
 from local_pipelines.openvino.config import last_line
 from local_pipelines.openvino.signal_stack import kept_signal_stack
-from local_pipelines.wording.messages import tr
 
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
 _MOST_AT_A_TIME = 1024
@@ -41,25 +40,13 @@ def check_options(options: Mapping[str, Any]) -> None:
     known = _NAMES | _SETTLED
     unknown = [name for name, value in options.items() if value is not None and name not in known]
     if unknown:
-        fact = tr("OpenVINO GenAI has no option {name}.").format(name=unknown[0])
-    elif options.get("no_repeat_ngram_size") and (options.get("num_beams") or 1) == 1:
-        fact = tr("OpenVINO GenAI knows no_repeat_ngram_size with num_beams only.")
-    else:
-        return
-    raise ParameterError(
-        fact,
-        tr("It would have no effect."),
-        tr('Leave it out, or take load_llm(…, backend="torch").'),
-    )
+        raise failure("genai-lacks-option", name=unknown[0])
+    if options.get("no_repeat_ngram_size") and (options.get("num_beams") or 1) == 1:
+        raise failure("genai-repeats")
 
 
 class GenAIEngine:
-    """An exported model in a folder that `read_export` has found whole, loaded.
-
-    Raises:
-        MissingPackageError: OpenVINO GenAI is not installed.
-        EngineError: It cannot run this model.
-    """
+    """An exported model in a folder that `read_export` has found whole, loaded."""
 
     def __init__(self, folder: Path, device: str, config: Mapping[str, Any]) -> None:
         self._genai = _import_genai()
@@ -72,8 +59,7 @@ class GenAIEngine:
                     str(folder), self.tokenizer, self._scheduler(), device, **config
                 )
         except RuntimeError as error:
-            fact = tr("OpenVINO GenAI cannot load the model in {folder}.").format(folder=folder)
-            raise _cannot_run(fact, error) from error
+            raise failure("genai-cannot-load", last_line(error), folder=folder) from error
         # A tokenizer without a padding token cannot decode lists of different lengths together.
         self._pads = self.tokenizer.get_pad_token_id() >= 0
 
@@ -195,11 +181,7 @@ def _import_genai() -> Any:
     try:
         import openvino_genai
     except ImportError as error:
-        raise MissingPackageError(
-            tr("OpenVINO GenAI is not installed."),
-            tr("OpenVINO is an extra of this course."),
-            tr('Run `install_packages("openvino")` and then this cell again.'),
-        ) from error
+        raise failure("no-genai") from error
     return openvino_genai
 
 
@@ -216,15 +198,10 @@ def _read_tokenizer(file: Path) -> Any:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # it has no class of its own for its errors
-        raise _cannot_run(tr("{file} cannot be read.").format(file=file), error) from error
+        raise failure("tokenizer-unreadable", last_line(error), file=file) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
-
-
-def _cannot_run(fact: str, error: Exception) -> EngineError:
-    step = tr("Export it again into another folder, or use load_llm(…, backend=…).")
-    return EngineError(fact, last_line(error), step)
 
 
 def _tensor(ids: list[int]) -> Any:
@@ -257,7 +234,4 @@ def _set(config: Any, name: str, value: Any) -> None:
     try:
         setattr(config, name, value)
     except (TypeError, ValueError) as error:
-        raise ParameterError(
-            tr("{name}={value!r} cannot work.").format(name=name, value=value),
-            next_step=tr("Correct the value, or leave it out."),
-        ) from error
+        raise failure("genai-value", name=name, value=value) from error

@@ -1,13 +1,23 @@
-"""One answer while it is being generated: tokens in, safe text out, until something ends it."""
+r"""One answer while it is being generated: tokens in, safe text out, until something ends it.
+
+A token of a byte-level tokenizer may be a part of a character: an emoji takes up to four of them.
+Decoding each alone would show `\ufffd`. And a sentencepiece tokenizer drops the blank before the
+first token it decodes. So a few tokens are decoded together, and only what is new is given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from local_pipelines.engines.decoding import CONTEXT, Decode, TokenText
-from local_pipelines.engines.stopping import StopScanner, find_stop
+from local_pipelines.engines.stopping import StopScanner
+
+Decode = Callable[[list[list[int]]], list[str]]
+"""Decodes several lists of token ids at once."""
+
+_CONTEXT = 6  # tokens before the first new one that are decoded with it
+_WINDOW = 32  # tokens decoded together at most, unless a character takes longer to be complete
 
 Reason = Literal["", "stop", "eos"]
 """Why an answer has ended; empty while it has not, and where the limit has ended it."""
@@ -59,23 +69,45 @@ class Ends:
         return len(tokens), ""
 
 
-def ended_answers(
-    prompts: Sequence[list[int]], tokens: Sequence[list[int]], decode: Decode, ends: Ends
-) -> list[EndedAnswer]:
-    """Cut answers that nobody followed as they grew where something ends them."""
-    firsts = [ends.first_end(row) for row in tokens]
-    before = [ids[-CONTEXT:] for ids in prompts]
-    wholes = [b + row[:n] for b, row, (n, _) in zip(before, tokens, firsts, strict=True)]
-    ended = []
-    texts = zip(decode(before), decode(wholes), tokens, firsts, strict=True)
-    for head, whole, row, (count, reason) in texts:
-        text = whole[len(head) :]
-        if found := find_stop(text, ends.strings):
-            ended.append(EndedAnswer(text[: found[0]], count, "stop", found[1]))
-        else:
-            stopped_at = ends.names.get(row[count - 1], "") if reason else ""
-            ended.append(EndedAnswer(text, count, reason, stopped_at))
-    return ended
+class TokenText:
+    """The text of one row of tokens as it grows.
+
+    Decoding is left to the caller, who can do it for many rows at once: `push` the new tokens,
+    decode `window`, and ask for `new_text`.
+
+    >>> def decode(rows):  # each byte is a token here
+    ...     return [bytes(row).decode(errors="replace") for row in rows]
+    >>> answer = TokenText(b"Prompt: ", decode)
+    >>> [answer.new_text(decode([answer.push([byte])])[0]) for byte in "né".encode()]
+    ['n', '', 'é']
+    """
+
+    def __init__(self, prompt: Sequence[int], decode: Decode) -> None:
+        self.window = list(prompt[-_CONTEXT:])
+        self._decode = decode
+        self._seen = decode([self.window])[0]
+        self._borders = [0, len(self.window)]  # where in the window a character is complete
+
+    def push(self, tokens: Sequence[int]) -> list[int]:
+        """Add tokens and give all that have to be decoded now."""
+        self.window += tokens
+        return self.window
+
+    def new_text(self, text: str, *, last: bool = False) -> str:
+        """Give what is new and complete in the window's text; nothing follows the `last`."""
+        if text.endswith("\ufffd") and not last:
+            return ""
+        new, self._seen = text[len(self._seen) :], text
+        self._borders.append(len(self.window))
+        if len(self.window) > _WINDOW and not last:
+            self._shrink()
+        return new
+
+    def _shrink(self) -> None:
+        border = max(b for b in self._borders if b <= len(self.window) - _CONTEXT or b == 0)
+        self.window = self.window[border:]
+        self._borders = [b - border for b in self._borders if b >= border]
+        self._seen = self._decode([self.window])[0]
 
 
 class GrowingAnswer:
@@ -86,7 +118,6 @@ class GrowingAnswer:
         self.stopped_at = ""
         self.count = 0
         self._ends = ends
-        self._decode = decode
         self._text = TokenText(prompt, decode)
         self._scanner = StopScanner(ends.strings)
         self._pieces: list[str] = []
@@ -115,15 +146,19 @@ class GrowingAnswer:
         self._pieces.append(safe)
         return safe
 
-    def finish(self) -> str:
-        """Give what was held back; no token follows."""
-        return "" if self.reason else self.grow(self._decode([self._text.window])[0], last=True)
-
 
 def grow_together(
-    answers: Sequence[GrowingAnswer], tokens: Iterable[Sequence[int]], decode: Decode
+    answers: Iterable[GrowingAnswer],
+    tokens: Iterable[Sequence[int]],
+    decode: Decode,
+    *,
+    last: bool = False,
 ) -> Iterator[str]:
-    """Add new tokens to answers, decode them all at once, and give each answer's new text."""
-    windows = [answer.push(new) for answer, new in zip(answers, tokens, strict=True)]
-    for answer, text in zip(answers, decode(windows), strict=True):
-        yield answer.grow(text)
+    """Add new tokens to the answers that go on, decode them all at once, and give the new texts.
+
+    After the `last` ones comes what was held back, too.
+    """
+    growing = [(a, new) for a, new in zip(answers, tokens, strict=True) if not a.reason]
+    windows = [answer.push(new) for answer, new in growing]
+    for (answer, _), text in zip(growing, decode(windows), strict=True):
+        yield answer.grow(text, last=last)

@@ -5,13 +5,16 @@ Libraries accept some of these silently, ignore others, and fail on the rest min
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from local_pipelines.errors import CredentialError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, ParameterError, failure
+from local_pipelines.models.checkpoint import read_json
+from local_pipelines.models.contents import cannot_be
 from local_pipelines.wording.grammar import listed, nearest
-from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_finite, whole_number
 
 SAMPLING_OPTIONS = frozenset(
@@ -43,6 +46,10 @@ GENERATION_OPTIONS = frozenset(
     | {"logits_processor", "stop_strings", "stopping_criteria"}
 )
 _MISPLACED = GENERATION_OPTIONS | {"return_full_text", "skip_prompt", "stop", "stop_sequence"}
+_DEFAULTS = "generation_config.json"  # in a model's folder
+_TOKEN_OPTIONS = frozenset(
+    {"begin_suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "suppress_tokens"}
+)  # which are checked with the model's other files
 _LENGTHS = frozenset({"max_length", "max_new_tokens"})
 _TOKEN_NAMES = {"api_token", "hf_token", "huggingfacehub_api_token", "token", "use_auth_token"}
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{20}")  # whatever name it is given by
@@ -55,37 +62,24 @@ def check_no_token(options: Mapping[str, Any] | None) -> None:
             check_no_token(value)
         named = name in _TOKEN_NAMES and not isinstance(value, bool | None)
         if named or (isinstance(value, str) and _TOKEN.search(value)):
-            raise CredentialError(
-                tr("A token ({name}=…) is no option of a model here.").format(name=name),
-                tr("It would show up in outputs, logs and traces."),
-                tr("Run `login()`, or set HF_TOKEN."),
-            )
+            raise failure("token-as-option", name=name)
 
 
 def check_model_kwargs(model_kwargs: Mapping[str, Any] | None) -> None:
     """Raise ParameterError for generation options among those for loading, as for a token."""
     check_no_token(model_kwargs)
     given = model_kwargs or {}
-    if here := {name: given[name] for name in sorted(_MISPLACED & given.keys())}:
-        raise ParameterError(
-            tr("{names} in model_kwargs would not work.").format(names=listed(list(here))),
-            tr("model_kwargs are for loading a model; how it generates stands in pipeline_kwargs."),
-            _instead(here),
-        )
-
-
-def _instead(options: Mapping[str, Any]) -> str:
-    if "stop" in options or "stop_sequence" in options:
-        return tr('Write llm.bind(stop=["\\n\\n"]).')
-    if "skip_prompt" in options:
-        return tr("Write llm.bind(skip_prompt={value!r}).").format(value=options["skip_prompt"])
-    kwargs = dict(options)
-    if kwargs.get("temperature") == 0:
-        del kwargs["temperature"]
-        kwargs["do_sample"] = False
+    here = {name: given[name] for name in sorted(_MISPLACED & given.keys())}
+    names = listed(list(here))
+    if "stop" in here or "stop_sequence" in here:
+        raise failure("misplaced-stop", names=names)
+    if "skip_prompt" in here:
+        raise failure("misplaced-skip-prompt", names=names, value=here["skip_prompt"])
+    kwargs = with_sampling(here) if here.get("temperature") == 0 else dict(here)
     if isinstance(length := kwargs.pop("max_length", None), int):
         kwargs.setdefault("max_new_tokens", length)
-    return tr("Write pipeline_kwargs={kwargs!r}.").format(kwargs=kwargs)
+    if here:
+        raise failure("misplaced-options", names=names, kwargs=kwargs)
 
 
 def check_generation_options(options: Mapping[str, Any]) -> None:
@@ -104,84 +98,58 @@ def check_generation_options(options: Mapping[str, Any]) -> None:
         _check_number(name, options[name])
     _check_kinds(options)
     _check_temperature(options.get("temperature"), options.get("do_sample"))
-    idle = sorted(name for name in SAMPLING_OPTIONS if options.get(name) is not None)
+    idle = [name for name in sorted(SAMPLING_OPTIONS) if options.get(name) is not None]
     if options.get("temperature") == 0:
         idle.remove("temperature")
     if idle and options.get("do_sample") is False:
-        raise ParameterError(
-            _no_effect(idle, "do_sample=False"),
-            tr("Without sampling the model always takes the most probable token."),
-            tr("Write do_sample=True, or leave out what has no effect."),
-        )
+        raise failure("sampling-idle", names=listed(idle), switch="do_sample=False")
 
 
-def _no_effect(names: list[str], switch: str) -> str:
-    fact = tr("{names} would have no effect with {switch}.")
-    return fact.format(names=listed(names), switch=switch)
+def check_generation_defaults(folder: Path) -> None:
+    """Raise ModelError for what no model can do: thousands of beams, a temperature in words.
+
+    Each is looked at by itself, as many models have defaults that others cancel.
+    """
+    given = read_json(folder / _DEFAULTS) if (folder / _DEFAULTS).is_file() else {}
+    for name in sorted((GENERATION_OPTIONS - _TOKEN_OPTIONS) & given.keys()):
+        try:
+            check_generation_options({name: given[name]})
+        except ParameterError as error:
+            raise cannot_be(folder, _DEFAULTS, name, given[name]) from error
 
 
 def _check_length(options: Mapping[str, Any]) -> None:
     length, new = options.get("max_length"), options.get("max_new_tokens")
     if length is not None and new is not None:
-        fact = tr("max_length={length!r} and max_new_tokens={new!r} contradict each other.")
-        raise ParameterError(
-            fact.format(length=length, new=new),
-            tr("max_length counts the prompt too, max_new_tokens only the answer."),
-            tr("Write max_new_tokens={new!r} alone.").format(new=new),
-        )
+        raise failure("two-lengths", length=length, new=new)
 
 
 def _check_number(name: str, value: Any) -> None:
-    is_part = name in SAMPLING_OPTIONS
-    if value is None or (
-        is_finite(value)
-        and (value >= 0 or name == "length_penalty")
-        and (value <= 1 or not is_part)
-    ):
+    low = -math.inf if name == "length_penalty" else 0
+    high = 1 if name in SAMPLING_OPTIONS else math.inf
+    if value is None or (is_finite(value) and low <= value <= high):
         return
-    form = (
-        tr("{name}={value!r} cannot work: it is a number from 0 to 1.")
-        if is_part
-        else tr("{name}={value!r} cannot work.")
-    )
-    raise ParameterError(
-        form.format(name=name, value=value), next_step=tr("Correct the value, or leave it out.")
-    )
+    raise failure("no-fraction" if high == 1 else "no-amount", name=name, value=value)
 
 
 def _check_kinds(options: Mapping[str, Any]) -> None:
     for name in ("logits_processor", "stopping_criteria"):
         if not isinstance(options.get(name), Sequence | None):
-            raise ParameterError(
-                tr("{name}={value!r} is no list.").format(name=name, value=options[name]),
-                next_step=tr("Write {name}=[…].").format(name=name),
-            )
+            raise failure("hooks-no-list", name=name, value=options[name])
     sampling, seed = options.get("do_sample"), options.get("seed")
     if not isinstance(sampling, bool | None):
-        raise ParameterError(
-            tr("do_sample={value!r} cannot work: it is True or False.").format(value=sampling),
-            next_step=tr("Write do_sample=True, or leave it out."),
-        )
+        raise failure("do-sample-value", value=sampling)
     if isinstance(seed, bool) or not isinstance(seed, int | None):
-        raise ParameterError(
-            tr("seed={seed!r} cannot work: it is a whole number.").format(seed=seed),
-            next_step=tr("Write seed=0."),
-        )
+        raise failure("seed-value", seed=seed)
 
 
 def _check_temperature(temperature: Any, sampling: object) -> None:
     if temperature is None:
         return
     if not is_finite(temperature) or temperature < 0:
-        fact = tr("temperature={temperature!r} cannot work: it is a number above 0.")
-        step = tr("Write temperature=0.7, or do_sample=False for the same answer every time.")
-        raise ParameterError(fact.format(temperature=temperature), next_step=step)
+        raise failure("temperature-value", temperature=temperature)
     if temperature == 0 and sampling:
-        raise ParameterError(
-            tr("temperature=0 and do_sample=True contradict each other."),
-            tr("Sampling divides by the temperature; 0 stands for no sampling at all."),
-            tr("Write do_sample=False and leave temperature out."),
-        )
+        raise failure("temperature-and-sampling")
 
 
 def merged(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,19 +179,13 @@ def _switch(options: Mapping[str, Any]) -> str:
 
 
 def _check_switched_off(defaults: Mapping[str, Any], options: Mapping[str, Any]) -> None:
-    switch = _switch({**defaults, **options})
+    switch = "" if _switch(options) else _switch({**defaults, **options})
     names = sorted((SAMPLING_OPTIONS | {"do_sample"}) & options.keys())
     given = [f"{name}={options[name]!r}" for name in names if options[name] is not None]
-    if not switch or not given or _switch(options):
+    if not switch or not given:
         return
     way = "do_sample=True" if switch == "do_sample=False" else "temperature=0.7"
-    cause = tr("{switch} stands among the model's own options (pipeline_kwargs).")
-    step = tr("Add {option} to the call, or take {switch} away there.")
-    raise ParameterError(
-        _no_effect(given, switch),
-        cause.format(switch=switch),
-        step.format(option=way, switch=switch),
-    )
+    raise failure("sampling-switched-off", names=listed(given), switch=switch, option=way)
 
 
 def with_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -241,11 +203,7 @@ def with_sampling(options: Mapping[str, Any]) -> dict[str, Any]:
     return dict(options)
 
 
-def unknown_option(name: str, known: frozenset[str]) -> ParameterError:
+def unknown_option(name: str, known: frozenset[str]) -> LocalPipelinesError:
     """The error for an option that nothing here reads."""
     near = nearest(name, known)
-    return ParameterError(
-        tr("{name} is no option of this model.").format(name=name),
-        tr("It would have no effect."),
-        tr("Write {near}.").format(near=near) if near else tr("Leave it out."),
-    )
+    return failure("misspelt-option" if near else "unknown-option", name=name, near=near)

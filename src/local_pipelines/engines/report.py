@@ -78,20 +78,23 @@ class BatchReport:
         return "\n".join(filter(None, [*lines, self.reason]))
 
     def _batches(self) -> str:
+        counted = [(size, len(list(group))) for size, group in groupby(self.sizes)]
+        runs = [f"{size}" if count == 1 else f"{count} × {size}" for size, count in counted]
         if self.engine == "continuous":
-            return ntr(
+            form = ntr(
                 "{number} prompt with batch_size={size}, in continuous batching.",
                 "{number} prompts with batch_size={size}, in continuous batching: when one was"
                 " done, the next took its place.",
                 self.answered,
-            ).format(number=self.answered, size=self.requested)
-        counted = [(size, len(list(group))) for size, group in groupby(self.sizes)]
-        runs = [f"{size}" if count == 1 else f"{count} × {size}" for size, count in counted]
-        return ntr(
-            "{number} prompt with batch_size={size}, computed in batches of {sizes}.",
-            "{number} prompts with batch_size={size}, computed in batches of {sizes}.",
-            self.answered,
-        ).format(number=self.answered, size=self.requested, sizes=", ".join(runs) or "0")
+            )
+        else:
+            form = ntr(
+                "{number} prompt with batch_size={size}, computed in batches of {sizes}.",
+                "{number} prompts with batch_size={size}, computed in batches of {sizes}.",
+                self.answered,
+            )
+        sizes = ", ".join(runs) or "0"
+        return form.format(number=self.answered, size=self.requested, sizes=sizes)
 
 
 class AnswerCollector:

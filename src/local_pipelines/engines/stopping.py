@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from functools import cache
 
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.wording.messages import mark, tr
 
 _STEP = mark('Write stop=["\\n\\n"], or leave stop out.')
@@ -37,18 +37,13 @@ def checked_stop(stop: object) -> tuple[str, ...]:
     if isinstance(stop, str):
         stop = [stop]
     if isinstance(stop, bytes) or not isinstance(stop, Iterable):
-        raise ParameterError(
-            tr("stop={stop!r} is no list of strings.").format(stop=stop), next_step=tr(_STEP)
-        )
+        raise failure("stop-no-list", stop=stop)
     strings = tuple(dict.fromkeys(stop))
     for string in strings:
         if not isinstance(string, str):
-            fact = tr("stop holds {string!r}, which is no string.").format(string=string)
-            cause = tr("Generation stops at text, not at numbers or bytes.")
-            raise ParameterError(fact, cause, tr(_STEP))
+            raise failure("stop-no-string", string=string)
         if not string:
-            cause = tr("Every text begins with it: nothing is left.")
-            raise ParameterError(tr("stop holds an empty string."), cause, tr(_STEP))
+            raise failure("stop-empty")
     return strings
 
 

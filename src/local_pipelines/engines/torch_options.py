@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from local_pipelines.engines.options import SAMPLING_OPTIONS, with_sampling
-from local_pipelines.errors import LocalPipelinesError, ParameterError
-from local_pipelines.wording.messages import tr
+from local_pipelines.errors import LocalPipelinesError, failure
 
 # What these are when nothing is sampled; others would make transformers warn.
 _NEUTRAL = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "typical_p": 1.0}
@@ -30,8 +28,7 @@ def configured(pipeline: Any) -> Any:
     # Since transformers 5.20 it has none of its own: it keeps what it was made with, and its
     # defaults, and joins them with the model's at each call.
     config = copy.deepcopy(pipeline.model.generation_config)
-    prepare = getattr(pipeline, "_prepare_generate_kwargs", None)
-    given = dict(prepare({})) if prepare is not None else {}
+    given = dict(pipeline._prepare_generate_kwargs({}))
     if (base := given.pop("generation_config", None)) is not None:
         config.update(**base.to_diff_dict())
     config.update(**given)
@@ -63,8 +60,6 @@ def generation_config(
     for name in ("eos_token_id", "bos_token_id"):
         if getattr(config, name, None) is None:
             setattr(config, name, getattr(pipeline.model.generation_config, name, None))
-    if "use_model_defaults" in inspect.signature(pipeline.model.generate).parameters:
-        extra["use_model_defaults"] = False  # transformers 4: else the model's sampling comes back
     return config, extra
 
 
@@ -77,8 +72,4 @@ def explained_options(are_to_blame: Callable[[], bool] = lambda: True) -> Iterat
         if isinstance(error, LocalPipelinesError) or not are_to_blame():
             raise
         line = str(error).strip().partition("\n")[0].rstrip(".")
-        raise ParameterError(
-            tr("transformers does not take these options."),
-            f"{line or type(error).__name__}.",
-            tr("Change or leave out what it names."),
-        ) from error
+        raise failure("transformers-options", f"{line or type(error).__name__}.") from error

@@ -14,13 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines.engines.growing import (
-    EndedAnswer,
-    Ends,
-    GrowingAnswer,
-    ended_answers,
-    grow_together,
-)
+from local_pipelines.engines.growing import EndedAnswer, Ends, GrowingAnswer, grow_together
 from local_pipelines.engines.memory import free_memory, is_shortage
 from local_pipelines.engines.options import GENERATION_OPTIONS, merged
 from local_pipelines.engines.prompts import UNLIMITED, checked_tokens, context_of
@@ -242,11 +236,11 @@ class TorchRun:
         ids = torch.tensor([row.ids[:1] * (width - len(row.ids)) + row.ids for row in rows])
         mask = torch.tensor([[0] * (width - len(r.ids)) + [1] * len(r.ids) for r in rows])
         config = copy.deepcopy(self.config)
-        own, room = self.model.generation_config, self.longest_answer(rows[0])
-        config.max_new_tokens, config.max_length = room, None
+        own, most = self.model.generation_config, self.longest_answer(rows[0])
+        config.max_new_tokens, config.max_length = most, None
         if own.max_length is not None and own.max_new_tokens is None:
             # transformers fills in the model's form of a limit, and then warns that there are two.
-            config.max_new_tokens, config.max_length = None, width + room
+            config.max_new_tokens, config.max_length = None, width + most
         config.pad_token_id = self._pad_id()
         watch.seen = width
         hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
@@ -287,12 +281,9 @@ class _BatchWatch:
     def __init__(self, run: TorchRun, rows: list[TokenizedPrompt]) -> None:
         self.has_begun = False
         self.seen = 0  # columns that have been read, at first those of the prompt
-        self.follows = run.follows
         self._run = run
         self._rows = rows
-        self._answers = [
-            GrowingAnswer(row.ids, run.decode, run.ends) for row in rows if self.follows
-        ]
+        self._answers = [GrowingAnswer(row.ids, run.decode, run.ends) for row in rows]
 
     def criterion(self) -> Any:
         """What transformers asks after each token which rows are done."""
@@ -314,31 +305,26 @@ class _BatchWatch:
         self.has_begun = True
         if not is_wanted(self._run.request.stopped):
             return [True] * len(ids)
-        if not self.follows:
+        if not self._run.follows:
             return [False] * len(ids)
         rows: list[list[int]] = ids[:, self.seen :].tolist()  # usually one token in each
         self.seen = ids.shape[1]
-        tokens = [row for row, a in zip(rows, self._answers, strict=True) if not a.reason]
-        growing = [answer for answer in self._answers if not answer.reason]
-        for text in grow_together(growing, tokens, self._run.decode):
-            self._run.request.show(text)
+        self._grow(rows)
         return [bool(answer.reason) for answer in self._answers]
+
+    def _grow(self, tokens: list[list[int]], *, last: bool = False) -> None:
+        for text in grow_together(self._answers, tokens, self._run.decode, last=last):
+            self._run.request.show(text)
 
     def ended(self, tokens: list[list[int]]) -> list[EndedAnswer]:
         """The answer of each row, after the last token."""
-        if not self.follows:
-            ids = [row.ids for row in self._rows]
-            ended = ended_answers(ids, tokens, self._run.decode, self._run.ends)
-            for each in ended:
-                self._run.request.show(each.text)
-            return ended
-        for answer in self._answers:
-            self._run.request.show(answer.finish())
+        unread: list[list[int]] = [[] for _ in tokens] if self._run.follows else tokens
+        self._grow(unread, last=True)
         return [answer.ended for answer in self._answers]
 
     def done_rows(self) -> dict[int, EndedAnswer]:
         """The rows that have found their end so far, by their index; none if nobody followed."""
-        answers = zip(self._rows, self._answers, strict=False)
+        answers = zip(self._rows, self._answers, strict=True)
         return {row.index: answer.ended for row, answer in answers if answer.reason}
 
 

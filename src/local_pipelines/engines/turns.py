@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from concurrent.futures import Future, InvalidStateError
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -60,14 +60,11 @@ class Turns:
         """Run a job in a thread and give its text as it comes; closing this stops the job."""
         inbox: SimpleQueue[_Item[T]] = SimpleQueue()
         leave = self._submit(job, inbox.put)
+        item: _Item[T] = ""
         try:
-            while True:
+            while not isinstance(item, Finished):
                 item = _get(inbox)
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-                if isinstance(item, Finished):
-                    return
+                yield _raised(item)
         finally:
             leave()
 
@@ -80,14 +77,11 @@ class Turns:
             loop.call_soon_threadsafe(inbox.put_nowait, item)
 
         leave = self._submit(job, put)
+        item: _Item[T] = ""
         try:
-            while True:
+            while not isinstance(item, Finished):
                 item = await inbox.get()
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-                if isinstance(item, Finished):
-                    return
+                yield _raised(item)
         finally:
             leave()
 
@@ -97,14 +91,14 @@ class Turns:
         ticket: _Ticket = Future()
 
         def work() -> None:
+            item: _Item[T]
             try:
-                with suppress(RuntimeError):  # the event loop is closed: nobody awaits anything
-                    try:
-                        put(Finished(job(put, stopped)))
-                    except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
-                        put(error)
-            finally:
-                self._leave(ticket)
+                item = Finished(job(put, stopped))
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is awaited
+                item = error
+            self._leave(ticket)
+            with suppress(RuntimeError):  # the event loop is closed: nobody awaits anything
+                put(item)
 
         # Not a daemon: torch must not be at work while the interpreter takes itself down. The job
         # sees that (`is_wanted`) and ends.
@@ -121,8 +115,9 @@ class Turns:
 
         def leave() -> None:
             stopped.set()
-            if ticket.cancel():  # its turn has not come
-                self._leave(ticket)
+            with self._lock:
+                if ticket.cancel():  # its turn has not come
+                    self._leave(ticket)
 
         # Whoever ends the call before starts this one. Were it the caller's event loop, a call
         # that blocks this loop would wait for its own loop for ever.
@@ -142,10 +137,8 @@ class Turns:
             self._call_next()
 
     def _call_next(self) -> None:
-        # A task that was cancelled has cancelled its ticket too, and will leave by itself.
         if self._tickets and not self._tickets[0].done():
-            with suppress(InvalidStateError):
-                self._tickets[0].set_result(None)
+            self._tickets[0].set_result(None)
 
 
 _turns: weakref.WeakKeyDictionary[object, Turns] = weakref.WeakKeyDictionary()
@@ -161,6 +154,12 @@ def turns_of(model: object) -> Turns:
 def is_wanted(stopped: threading.Event) -> bool:
     """Say whether a job should go on: nobody has stopped it, and Python is not about to exit."""
     return not stopped.is_set() and threading.main_thread().is_alive()
+
+
+def _raised(item: _Item[T]) -> str | Finished[T]:
+    if isinstance(item, BaseException):
+        raise item
+    return item
 
 
 def _wait(ticket: _Ticket) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from html import escape
@@ -18,7 +17,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from local_pipelines.engines.options import GENERATION_OPTIONS
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, failure
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.credentials import TOKEN_PAGE
@@ -65,12 +64,8 @@ def explain(error: BaseException | None = None) -> Explanation:
     """
     error = error or getattr(sys, "last_exc", None) or getattr(sys, "last_value", None)
     if not isinstance(error, BaseException):
-        raise ParameterError(
-            tr("There is no error to explain."),
-            tr("explain() takes the last one that a cell ended with."),
-            tr("Run it after a cell that failed, or write explain(error)."),
-        )
-    chain = list(_chain(error))
+        raise failure("nothing-to-explain")
+    chain = _chain(error)
     for each in chain:
         if isinstance(each, LocalPipelinesError):
             return Explanation(each.fact, each.cause, each.next_step)
@@ -81,14 +76,14 @@ def explain(error: BaseException | None = None) -> Explanation:
     return _unknown(error)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException) -> list[BaseException]:
     """The error and what led to it, the last one first."""
-    seen: set[int] = set()
+    seen: list[BaseException] = []
     following: BaseException | None = error
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
-        yield following
+    while following is not None and not any(following is each for each in seen):
+        seen.append(following)
         following = following.__cause__ or following.__context__
+    return seen
 
 
 def _described(error: BaseException) -> str:
@@ -97,8 +92,7 @@ def _described(error: BaseException) -> str:
 
 
 def _fact(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else ""
+    first = next(iter(str(error).strip().splitlines()), "").strip()
     first = first if len(first) <= _MOST else first[:_MOST] + " …"
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 

@@ -6,14 +6,14 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from local_pipelines.engines.report import Interrupted
-from local_pipelines.errors import ParameterError, PromptFileError
+from local_pipelines.errors import failure
 from local_pipelines.lessons.prompt_files import AnswerFile, FilePrompt, PromptSource
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.checks import whole_number
@@ -35,25 +35,23 @@ class FileReport:
     seconds: float  # how long this call took
 
     def __repr__(self) -> str:
-        lines = [
-            ntr(
-                "{number} prompt of {source}, answered in {target}.",
-                "{number} prompts of {source}, answered in {target}.",
-                self.prompts,
-            ).format(number=self.prompts, source=self.source.name, target=self.target.name)
-        ]
+        told = ntr(
+            "{number} prompt of {source}, answered in {target}.",
+            "{number} prompts of {source}, answered in {target}.",
+            self.prompts,
+        )
+        names = {"source": self.source.name, "target": self.target.name}
+        lines = [told.format(number=self.prompts, **names)]
         if self.failed:
-            lines.append(
-                ntr(
-                    '{number} has an "error" in place of an "answer".',
-                    '{number} have an "error" in place of an "answer".',
-                    self.failed,
-                ).format(number=self.failed)
+            told = ntr(
+                '{number} has an "error" in place of an "answer".',
+                '{number} have an "error" in place of an "answer".',
+                self.failed,
             )
+            lines.append(told.format(number=self.failed))
         if self.resumed:
-            lines.append(
-                tr("{number} of them were done before this call.").format(number=self.resumed)
-            )
+            told = tr("{number} of them were done before this call.")
+            lines.append(told.format(number=self.resumed))
         return "\n".join(lines)
 
 
@@ -93,11 +91,7 @@ def answer_file(
     """
     start = time.perf_counter()
     if not hasattr(chain, "batch"):
-        raise ParameterError(
-            tr("A {kind} cannot answer prompts.").format(kind=type(chain).__name__),
-            tr("answer_file takes what has LangChain's method batch."),
-            tr("Give a model or a chain, such as prompt | llm."),
-        )
+        raise failure("cannot-answer", kind=type(chain).__name__)
     whole_number("batch_size", batch_size, example=64)
     prompts = PromptSource(Path(source), column)
     _check_apart(Path(source), Path(target))
@@ -126,13 +120,7 @@ def _check_apart(source: Path, target: Path) -> None:
     # realpath, as Path.resolve() raises where links lead in a circle.
     same = os.path.realpath(source) == os.path.realpath(target)
     if same or (target.exists() and source.samefile(target)):
-        raise ParameterError(
-            tr("source and target are the same file, {file}.").format(file=source.name),
-            tr("The answers would overwrite the prompts."),
-            tr("Give another name for the target, such as {name}.").format(
-                name=f"{source.stem}_answers.jsonl"
-            ),
-        )
+        raise failure("same-file", file=source.name, name=f"{source.stem}_answers.jsonl")
 
 
 def _not_done(prompts: PromptSource, answers: AnswerFile) -> Iterator[_Numbered]:
@@ -141,12 +129,11 @@ def _not_done(prompts: PromptSource, answers: AnswerFile) -> Iterator[_Numbered]
     for row in answers.read_rows():
         _, prompt = next(numbered, (0, None))
         if prompt is None or prompt.text != row["prompt"]:
-            raise PromptFileError(
-                tr("{source} has changed since {target} was begun.").format(
-                    source=prompts.path.name, target=answers.path.name
-                ),
-                tr("Prompt {number} was another one, or is gone.").format(number=row["index"] + 1),
-                tr("Give another target, or put the old prompts back."),
+            raise failure(
+                "source-changed",
+                source=prompts.path.name,
+                target=answers.path.name,
+                number=row["index"] + 1,
             )
     return numbered
 
@@ -198,12 +185,9 @@ class _Asking:
         self._alike: list[str] = []  # the errors of single prompts, while nothing was answered
 
     def outputs(self, prompts: list[str]) -> list[Any]:
-        """Give an answer or an error for each prompt.
+        """Give an answer or an error for each prompt; raise what a chain does for each of them.
 
         A chain may give all prompts of a batch the error of one: then they are asked in halves.
-
-        Raises:
-            Exception: The chain fails, whatever the prompt.
         """
         if not prompts:
             return []
@@ -229,20 +213,19 @@ def _explained_stop(answers: AnswerFile, total: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
+        told = tr(
+            "Stopped: {done} of {total} prompts are done and kept in {file}. "
+            "Call answer_file again as before, and it goes on from there."
+        )
         raise Interrupted(
-            tr(
-                "Stopped: {done} of {total} prompts are done and kept in {file}. "
-                "Call answer_file again as before, and it goes on from there."
-            ).format(done=answers.rows, total=total, file=answers.path.name)
+            told.format(done=answers.rows, total=total, file=answers.path.name)
         ) from error
 
 
 @contextmanager
 def _bar(total: int, done: int, show: bool) -> Iterator[Callable[[int], object]]:
     """Show a progress bar, or none; what comes back counts prompts that are done."""
-    if not show:
-        yield lambda count: None
-        return
-    with progress_bar(total, tr("prompt")) as bar:
-        bar.update(done)
-        yield bar.update
+    with progress_bar(total, tr("prompt")) if show else nullcontext() as bar:
+        update = bar.update if bar is not None else int
+        update(done)
+        yield update

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,14 +73,13 @@ class Measurement:
         return statistics.median(self.ratios) if self.ratios else None
 
     def __repr__(self) -> str:
-        fastest, slowest = _time(self.fastest), _time(self.slowest)
+        number = len(self.seconds)
+        times = {name: _time(getattr(self, name)) for name in ("median", "fastest", "slowest")}
         text = ntr(
             "{median} in the median of {number} run ({fastest} to {slowest})",
             "{median} in the median of {number} runs ({fastest} to {slowest})",
-            len(self.seconds),
-        ).format(
-            median=_time(self.median), number=len(self.seconds), fastest=fastest, slowest=slowest
-        )
+            number,
+        ).format(number=number, **times)
         if self.label != "":
             text = tr("{label}: {text}").format(label=self.label, text=text)
         if self.rate is not None:
@@ -106,25 +105,25 @@ class Measurements(list[Measurement]):
 def _table(results: Sequence[Measurement]) -> list[list[str]]:
     units = {_unit(result.unit) for result in results if result.counts}
     rate = tr("{unit} per second").format(unit=units.pop()) if len(units) == 1 else tr("per second")
-    half = tr("{low} to {high}")
-    columns: list[tuple[str, Callable[[Measurement], str]]] = [
-        (tr("label"), lambda result: str(result.label)),
-        (tr("median"), lambda result: _time(result.median)),
-        (
-            tr("middle half"),
-            lambda r: half.format(low=_time(r.quartiles[0]), high=_time(r.quartiles[1])),
-        ),
-        (tr("fastest"), lambda result: _time(result.fastest)),
-        (tr("slowest"), lambda result: _time(result.slowest)),
+    columns = [
+        [tr("label"), *(str(result.label) for result in results)],
+        [tr("median"), *(_time(result.median) for result in results)],
+        [tr("middle half"), *map(_half, results)],
+        [tr("fastest"), *(_time(result.fastest) for result in results)],
+        [tr("slowest"), *(_time(result.slowest) for result in results)],
     ]
     if any(result.counts for result in results):
-        columns.append((rate, lambda r: "" if r.rate is None else _number(r.rate)))
+        columns.append([rate, *("" if r.rate is None else _number(r.rate) for r in results)])
     if any(result.ratios for result in results):
-        columns.append((tr("times as fast"), lambda r: "" if r.ratio is None else _number(r.ratio)))
-    columns.append((tr("runs"), _runs))
-    return [[name for name, _ in columns]] + [
-        [show(result) for _, show in columns] for result in results
-    ]
+        ratios = ("" if r.ratio is None else _number(r.ratio) for r in results)
+        columns.append([tr("times as fast"), *ratios])
+    columns.append([tr("runs"), *map(_runs, results)])
+    return [*map(list, zip(*columns, strict=True))]
+
+
+def _half(result: Measurement) -> str:
+    low, high = map(_time, result.quartiles)
+    return tr("{low} to {high}").format(low=low, high=high)
 
 
 def _runs(result: Measurement) -> str:

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, ParameterError, failure
 from local_pipelines.lessons.measurements import Label, Measurement, Measurements, divide
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.checks import whole_number
 
 Count = float | Callable[[Any], float] | None
@@ -54,9 +55,8 @@ def measure(
         ParameterError: A number of runs or a count cannot be, or `function` returned a generator,
             which has done nothing yet.
     """
-    return _measure_all({label: function}, repeat=repeat, warm_up=warm_up, count=count, unit=unit)[
-        0
-    ]
+    (result,) = _measure_all({label: function}, repeat, warm_up, count, unit)
+    return result
 
 
 def measure_in_turn(
@@ -91,15 +91,15 @@ def measure_in_turn(
             tr("There is nothing to measure."),
             next_step=tr('Write measure_in_turn({"A": first, "B": second}).'),
         )
-    results = _measure_all(functions, repeat=repeat, warm_up=warm_up, count=count, unit=unit)
+    results = _measure_all(functions, repeat, warm_up, count, unit)
     first = results[0]
     return Measurements(replace(result, ratios=_ratios(first, result)) for result in results)
 
 
 def _ratios(first: Measurement, other: Measurement) -> tuple[float, ...]:
     if first.counts and other.counts:
-        return tuple(divide(b, a) for a, b in zip(first.rates, other.rates, strict=False))
-    return tuple(divide(a, b) for a, b in zip(first.seconds, other.seconds, strict=False))
+        return tuple(map(divide, other.rates, first.rates))
+    return tuple(map(divide, first.seconds, other.seconds))
 
 
 @dataclass
@@ -114,21 +114,13 @@ class _Runs:
     result: Any = None
 
     def warm_up(self) -> None:
-        form = (
-            tr("The measurement failed in its warm-up.")
-            if self.label == ""
-            else tr("The measurement of {label!r} failed in its warm-up.")
-        )
-        with _naming(form.format(label=self.label)):
+        place = "failed-in-warm-up" if self.label == "" else "label-failed-in-warm-up"
+        with _naming(told(place, label=self.label)):
             _check_result(self.function())
 
     def run(self) -> None:
-        form = (
-            tr("The measurement failed in run {number}.")
-            if self.label == ""
-            else tr("The measurement of {label!r} failed in run {number}.")
-        )
-        with _naming(form.format(label=self.label, number=len(self.seconds) + 1)):
+        place = "failed-in-run" if self.label == "" else "label-failed-in-run"
+        with _naming(told(place, label=self.label, number=len(self.seconds) + 1)):
             start = time.perf_counter()
             result = self.function()
             seconds = time.perf_counter() - start
@@ -152,12 +144,7 @@ class _Runs:
 
 
 def _measure_all(
-    functions: Mapping[Label, Callable[[], Any]],
-    *,
-    repeat: int,
-    warm_up: int,
-    count: Count,
-    unit: str,
+    functions: Mapping[Label, Callable[[], Any]], repeat: int, warm_up: int, count: Count, unit: str
 ) -> list[Measurement]:
     whole_number("repeat", repeat, example=3)
     whole_number("warm_up", warm_up, 0, example=1)
@@ -195,10 +182,7 @@ def _counted(count: Count, result: Any) -> float | None:
         return float(len(result)) if isinstance(result, list | tuple) else None
     number = count(result) if callable(count) else count
     if isinstance(number, bool) or not isinstance(number, int | float) or not number >= 0:
-        raise ParameterError(
-            tr("count gave {number!r}, which is no number of items.").format(number=number),
-            next_step=tr("Write a function that returns a number, such as count=len."),
-        )
+        raise failure("count-gave", number=number)
     return float(number)
 
 
@@ -208,39 +192,22 @@ _LAZY = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, map
 def _check_result(result: Any) -> None:
     if not isinstance(result, _LAZY):
         return
-    kind = type(result).__name__
+    reason = "returned-generator"
     if isinstance(result, types.CoroutineType):
         result.close()  # else Python warns that nobody awaited it
-        step = tr("Measure the synchronous method, or `lambda: asyncio.run(…)` in a script.")
-    else:
-        step = tr("Use it up inside: `lambda: list(…)`.")
-    raise ParameterError(
-        tr("It returned a {kind}, which has done nothing yet.").format(kind=kind), next_step=step
-    )
+        reason = "returned-coroutine"
+    raise failure(reason, kind=type(result).__name__)
 
 
 def _check_callable(label: Label, function: object) -> None:
     if callable(function):
         return
-    form = (
-        tr("What is to be measured is no function, but {kind}: it has been called already.")
-        if label == ""
-        else tr(
-            "What is to be measured as {label!r} is no function, but {kind}: it has been"
-            " called already."
-        )
-    )
-    raise ParameterError(
-        form.format(label=label, kind=type(function).__name__),
-        next_step=tr("Write `lambda:` before it, as in measure(lambda: llm.invoke(prompt))."),
-    )
+    reason = "no-function" if label == "" else "no-function-under-label"
+    raise failure(reason, label=label, kind=type(function).__name__)
 
 
 def _check_count(count: object) -> None:
     if isinstance(count, int | float) and not isinstance(count, bool):
         _counted(count, None)
     elif count is not None and not callable(count):
-        raise ParameterError(
-            tr("count = {count!r} is neither a number nor a function.").format(count=count),
-            next_step=tr("Write count=64, or a function of the result such as count=len."),
-        )
+        raise failure("count-value", count=count)

@@ -6,15 +6,15 @@ import math
 import re
 import reprlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from local_pipelines.engines.options import BACKENDS
-from local_pipelines.errors import ModelError, ParameterError
+from local_pipelines.errors import ModelError, ParameterError, failure
 from local_pipelines.models.names import locate
 from local_pipelines.openvino.config import check_ov_config
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
-from local_pipelines.workbench.checks import is_whole
+from local_pipelines.workbench.checks import is_finite, is_whole
 from local_pipelines.workbench.devices import is_openvino_device, parse_device, select_device
 
 
@@ -51,12 +51,7 @@ def _check_place(backend: str, device: str | int) -> None:
         if openvinos:
             check_ov_config({}, str(device))
     elif openvinos:
-        raise ParameterError(
-            tr(
-                "DEVICE = {value!r} is a device of OpenVINO's, and here torch runs the model."
-            ).format(value=device),
-            next_step=tr('Write {name} = "auto".').format(name="DEVICE"),
-        )
+        raise failure("parameter-openvino-device", name="DEVICE", value=device)
     elif parse_device(device)[0] not in {"auto", "cpu"}:  # these are everywhere
         select_device(device)
 
@@ -67,13 +62,7 @@ _Check = Callable[[str, object], None]
 def _model_id(name: str, value: object) -> None:
     """Refuse what names no model; a name with a slash is left to whoever asks the Hub."""
     if not isinstance(value, str) or not value.strip():
-        raise ParameterError(
-            tr("{name} = {value} names no model.").format(name=name, value=reprlib.repr(value)),
-            next_step=tr(
-                'Write {name} = "pocket", a name from the Hub such as'
-                ' "openai-community/gpt2", or a folder.'
-            ).format(name=name),
-        )
+        _refuse("parameter-no-model", name, value)
     if "/" not in value:
         try:
             locate(value)
@@ -81,12 +70,12 @@ def _model_id(name: str, value: object) -> None:
             raise ParameterError(error.fact, error.cause, error.next_step) from None
 
 
-def _write(name: str, number: object, value: object) -> str:
-    """The next step: a number that works, and what turned the one that does not into text."""
+def _refuse(reason: str, name: str, value: object, **words: Any) -> NoReturn:
+    """Raise the error of a table, which may say what turned a number into text."""
     quotes = ""
     if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[\d.]+\s*", value):
         quotes = tr(" without quotes; on papermill's command line use -p, not -r")
-    return tr("Write {name} = {number}{quotes}.").format(name=name, number=number, quotes=quotes)
+    raise failure(reason, name=name, value=reprlib.repr(value), quotes=quotes, **words)
 
 
 def _count(name: str, value: object) -> None:
@@ -95,72 +84,43 @@ def _count(name: str, value: object) -> None:
             number = max(1, round(float(str(value))))
         except (ValueError, OverflowError):  # no number, or an endless one
             number = 16
-        raise ParameterError(
-            tr("{name} = {value} cannot work: it is a whole number from 1 upward.").format(
-                name=name, value=reprlib.repr(value)
-            ),
-            next_step=_write(name, number, value),
-        )
-
-
-def _number(low: float, high: float, example: str) -> _Check:
-    def check(name: str, value: object) -> None:
-        number = value if isinstance(value, int | float) else math.nan
-        if isinstance(value, bool) or not low <= number <= high or number == math.inf:
-            form = (
-                tr("{name} = {value} cannot work: it is a number from {low:g} upward.")
-                if math.isinf(high)
-                else tr("{name} = {value} cannot work: it is a number from {low:g} to {high:g}.")
-            )
-            raise ParameterError(
-                form.format(name=name, value=reprlib.repr(value), low=low, high=high),
-                next_step=_write(name, example, value),
-            )
-
-    return check
+        _refuse("parameter-no-count", name, value, number=number)
 
 
 def _seed(name: str, value: object) -> None:
     if not is_whole(value, 0):
-        raise ParameterError(
-            tr("{name} = {value} cannot work: it is a whole number from 0 upward.").format(
-                name=name, value=reprlib.repr(value)
-            ),
-            next_step=_write(name, 0, value),
-        )
+        _refuse("parameter-no-seed", name, value, number=0)
+
+
+def _number(low: float, high: float, example: str) -> _Check:
+    reason = "parameter-too-low" if math.isinf(high) else "parameter-not-within"
+
+    def check(name: str, value: Any) -> None:
+        if not is_finite(value) or not low <= value <= high:
+            _refuse(reason, name, value, number=example, low=low, high=high)
+
+    return check
 
 
 def _choice(*words: str) -> _Check:
     def check(name: str, value: object) -> None:
         if value not in words:
             near = nearest(str(value).lower(), words) or words[0]
-            raise ParameterError(
-                tr("{name} = {value} is not one of {names}.").format(
-                    name=name, value=reprlib.repr(value), names=", ".join(map(repr, words))
-                ),
-                next_step=tr('Write {name} = "{near}".').format(name=name, near=near),
-            )
+            names = ", ".join(map(repr, words))
+            _refuse("parameter-no-choice", name, value, names=names, near=near)
 
     return check
 
 
 def _device(name: str, value: object) -> None:
-    if is_openvino_device(value):
+    if is_openvino_device(value) or is_whole(value, -1):
         return
-    if isinstance(value, str):
-        if re.fullmatch(r"auto|cpu|(cuda|xpu|mps)(:\d{1,4})?", value.strip().lower()):
-            return
-    elif is_whole(value, -1):
+    name_of = r"auto|cpu|(cuda|xpu|mps)(:\d{1,4})?"
+    if isinstance(value, str) and re.fullmatch(name_of, value.strip().lower()):
         return
-    number = value if isinstance(value, str) and re.fullmatch(r"-1|\d{1,4}", value) else None
-    raise ParameterError(
-        tr("{name} = {value} is no device.").format(name=name, value=reprlib.repr(value)),
-        tr(
-            'It is "auto", "cpu", "cuda", "cuda:1", "xpu", "mps", or a number: -1 the CPU, 0 the'
-            " first GPU."
-        ),
-        _write(name, number, number) if number else tr('Write {name} = "auto".').format(name=name),
-    )
+    is_number = isinstance(value, str) and re.fullmatch(r"-1|\d{1,4}", value)
+    reason = "parameter-device-number" if is_number else "parameter-no-device"
+    _refuse(reason, name, value, number=value)
 
 
 _CHECKS: dict[str, _Check] = {
@@ -187,10 +147,5 @@ def _check_for(name: str) -> _Check:
     if _COUNT_NAME.fullmatch(name):
         return _count
     near = nearest(name.upper(), _CHECKS)
-    raise ParameterError(
-        tr("{name} is no parameter of the notebooks.").format(name=name),
-        tr("Known are {names}, and numbers such as N_RUNS or GROUP_SIZE.").format(
-            names=", ".join(_CHECKS)
-        ),
-        tr("Write {near}.").format(near=near) if near else tr("Take it away."),
-    )
+    reason = "misspelt-parameter" if near else "unknown-parameter"
+    raise failure(reason, name=name, names=", ".join(_CHECKS), near=near)

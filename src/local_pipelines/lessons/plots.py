@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import ParameterError, failure
 from local_pipelines.lessons.measurements import Measurement, quartiles
 from local_pipelines.wording.messages import mark, tr
 
@@ -52,9 +52,7 @@ def plot_measurements(
 
     results = list(results)
     if not results:
-        raise ParameterError(
-            tr("There is nothing to draw."), next_step=tr("Give a list of what measure() returned.")
-        )
+        raise failure("nothing-to-draw")
     y = _default_y(results) if y is None else y
     values, more_is_better = _values(results, y)
     figure: Figure
@@ -111,10 +109,7 @@ def _values(results: Sequence[Measurement], y: str) -> tuple[list[tuple[float, .
             next_step=tr("Measure them with measure_in_turn({…})."),
         )
     if not y.endswith(" per second"):
-        raise ParameterError(
-            tr("y = {y!r} is nothing that was measured.").format(y=y),
-            next_step=tr('Write y="seconds", "milliseconds", "times as fast" or "… per second".'),
-        )
+        raise failure("not-measured", y=y)
     _check_unit(results, y.removesuffix(" per second"))
     return [result.rates for result in results], True
 
@@ -122,23 +117,10 @@ def _values(results: Sequence[Measurement], y: str) -> tuple[list[tuple[float, .
 def _check_unit(results: Sequence[Measurement], name: str) -> None:
     for result in results:
         if not result.counts:
-            raise ParameterError(
-                tr("How many {unit} the measurement produced was not counted.").format(unit=name)
-                if result.label == ""
-                else tr(
-                    "How many {unit} the measurement of {label!r} produced was not counted."
-                ).format(unit=name, label=result.label),
-                tr("Only a list counts itself."),
-                tr(
-                    'Write measure(…, count=…, unit="{name}") with a number or a function of the'
-                    " result."
-                ).format(name=name),
-            )
+            reason = "not-counted" if result.label == "" else "not-counted-under-label"
+            raise failure(reason, name=name, unit=name, label=result.label)
         if result.unit not in {name, "items"}:
-            raise ParameterError(
-                tr("{unit} were counted, not {name}.").format(unit=result.unit, name=name),
-                next_step=tr('Write y="{unit} per second".').format(unit=result.unit),
-            )
+            raise failure("other-unit", unit=result.unit, name=name)
 
 
 def _are_numbers(results: Sequence[Measurement]) -> bool:
@@ -151,16 +133,11 @@ def _draw_line(
     axes: Any, results: Sequence[Measurement], values: Sequence[tuple[float, ...]]
 ) -> list[float]:
     places = [float(result.label) for result in results]
-    order = sorted(range(len(places)), key=places.__getitem__)
-    runs = [values[i] for i in order]
-    axes.errorbar(
-        [places[i] for i in order],
-        [*map(statistics.median, runs)],
-        yerr=_whiskers(runs),
-        marker="o",
-        capsize=4,
-        color=_BLUE,
-    )
+    ordered = sorted(zip(places, values, strict=True))
+    runs = [each for _, each in ordered]
+    medians = [*map(statistics.median, runs)]
+    look = {"marker": "o", "capsize": 4, "color": _BLUE}
+    axes.errorbar([place for place, _ in ordered], medians, yerr=_whiskers(runs), **look)
     if min(places) > 0 and max(places) >= 8 * min(places):
         axes.set_xscale("log", base=2)  # 1, 2, 4, 8, … at equal distances
     axes.set_xticks(places, [f"{result.label:g}" for result in results])
@@ -182,10 +159,9 @@ def _draw_bars(
 
 def _whiskers(values: Sequence[tuple[float, ...]]) -> list[list[float]]:
     """Distances from the median to the quartiles, below and above, as matplotlib takes them."""
-    middles = [statistics.median(runs) for runs in values]
-    halves = [quartiles(runs) for runs in values]
-    below = [middle - low for middle, (low, _) in zip(middles, halves, strict=True)]
-    above = [high - middle for middle, (_, high) in zip(middles, halves, strict=True)]
+    halves = [(*quartiles(runs), statistics.median(runs)) for runs in values]
+    below = [middle - low for low, _, middle in halves]
+    above = [high - middle for _, high, middle in halves]
     return [below, above]
 
 
@@ -194,25 +170,16 @@ def _mark_best(
 ) -> None:
     medians = [statistics.median(runs) for runs in values]
     best = medians.index(max(medians) if more_is_better else min(medians))
-    axes.annotate(
-        _drawn(mark("best")),
-        (places[best], quartiles(values[best])[1]),
-        xytext=(0, 8),
-        textcoords="offset points",
-        ha="center",
-        color=_ORANGE,
-        fontweight="bold",
-    )
+    place = (places[best], quartiles(values[best])[1])
+    look = {"ha": "center", "color": _ORANGE, "fontweight": "bold"}
+    axes.annotate(_drawn(mark("best")), place, (0, 8), textcoords="offset points", **look)
     axes.plot(places[best], medians[best], "o", markersize=9, color=_ORANGE, zorder=4)
 
 
 def _top(values: Sequence[tuple[float, ...]]) -> float:
     """Where the axis ends: a run far off, by Tukey's rule for box plots, does not stretch it."""
-    halves = [quartiles(runs) for runs in values]
-    highest = max(
-        min(max(runs), high + 1.5 * (high - low))
-        for runs, (low, high) in zip(values, halves, strict=True)
-    )
+    halves = [(*quartiles(runs), max(runs)) for runs in values]
+    highest = max(min(top, high + 1.5 * (high - low)) for low, high, top in halves)
     return 1.2 * highest if 0 < highest < math.inf else 1.0
 
 

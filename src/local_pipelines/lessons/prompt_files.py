@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from local_pipelines.errors import ParameterError, PromptFileError
+from local_pipelines.errors import LocalPipelinesError, ParameterError, PromptFileError, failure
 from local_pipelines.wording.grammar import listed
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.file_lock import try_lock
 
+_UNREADABLE, _UNWRITABLE = "prompts-unreadable", "answers-unwritable"  # tables of sentences.toml
 _DEFAULT_COLUMN = "prompt"
 _LONGEST_FIELD = 1 << 24  # characters; the csv module's own limit is 131,072
 _LONE = re.compile("[\ud800-\udfff]")  # what bytes that are no UTF-8 are read as
@@ -36,46 +37,29 @@ class FilePrompt:
 
 
 class PromptSource:
-    """A file of prompts: text with one a line, JSON lines, or a table with commas.
+    """A file of prompts, by its ending: text with one a line, JSON lines, or a table with commas.
 
-    Args:
-        path: The file; its ending says which kind it is.
-        column: The column of a table, or the field of each JSON line, that holds the prompt.
-
-    Raises:
-        PromptFileError: There is no such file, or it cannot be read.
-        ParameterError: It has no such column.
+    `column` is the table's column, or each JSON line's field, that holds the prompt.
     """
 
     def __init__(self, path: Path, column: str | None) -> None:
         self.path = path
         self._column = column
-        self._read = {".csv": self._table, ".jsonl": self._json_lines}.get(
-            path.suffix.lower(), self._lines
-        )
+        readers = {".csv": self._table, ".jsonl": self._json_lines}
+        self._read = readers.get(path.suffix.lower(), self._lines)
         if column is not None and self._read == self._lines:
-            raise ParameterError(
-                tr("column={column!r} has no meaning for {file}.").format(
-                    column=column, file=path.name
-                ),
-                tr("A file of text has one prompt in each line."),
-                tr("Leave column out, or name the file .csv or .jsonl if it is one."),
-            )
+            raise failure("column-of-text", column=column, file=path.name)
         self._check_encoding()
 
     def __iter__(self) -> Iterator[FilePrompt]:
-        with _reading(self.path), self.path.open(**_AS_TEXT) as stream:
+        with _explained(self.path, _UNREADABLE), self.path.open(**_AS_TEXT) as stream:
             for prompt in self._read(stream):
                 yield _checked(prompt)
 
     def _check_encoding(self) -> None:
-        with _reading(self.path), self.path.open("rb") as stream:
+        with _explained(self.path, _UNREADABLE), self.path.open("rb") as stream:
             if stream.read(2) in _WIDE:
-                raise PromptFileError(
-                    tr("{file} is not UTF-8.").format(file=self.path.name),
-                    tr("It begins like UTF-16, as some Windows programs save text."),
-                    tr('Save it as "UTF-8" and call again.'),
-                )
+                raise failure("not-utf-8", file=self.path.name)
 
     def _lines(self, stream: IO[str]) -> Iterator[FilePrompt]:
         for line in stream:
@@ -96,10 +80,8 @@ class PromptSource:
         prompt = row.get(column) if isinstance(row, dict) else row
         if isinstance(prompt, str) and prompt.strip():
             return FilePrompt(prompt)
-        return FilePrompt(
-            line,
-            tr('Line {number} has no text under "{column}".').format(number=number, column=column),
-        )
+        error = tr('Line {number} has no text under "{column}".')
+        return FilePrompt(line, error.format(number=number, column=column))
 
     def _table(self, stream: IO[str]) -> Iterator[FilePrompt]:
         before = csv.field_size_limit(_LONGEST_FIELD)
@@ -112,11 +94,8 @@ class PromptSource:
                 if prompt.strip():
                     yield FilePrompt(prompt)
         except csv.Error as error:
-            raise PromptFileError(
-                tr("{file} is no table with commas.").format(file=self.path.name),
-                tr("Line {number}: {error}.").format(number=reader.line_num, error=error),
-                tr("Correct the line and call again."),
-            ) from error
+            told = {"file": self.path.name, "number": reader.line_num, "error": error}
+            raise failure("no-table", **told) from error
         finally:
             csv.field_size_limit(before)
 
@@ -134,28 +113,20 @@ class PromptSource:
 class AnswerFile:
     """The file of answers: one JSON object a line, in the order of the prompts.
 
-    Args:
-        path: The file; if it is there, it is gone on with.
-
-    Raises:
-        PromptFileError: It cannot be written, it is some other file, or somebody writes it now.
+    One that is there is gone on with, unless it is some other file or somebody writes it now.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.answered = self.failed = 0
-        with _writing(path):
+        with _explained(path, _UNWRITABLE):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._stream = _opened(path)
             # Some network file systems have no locks. A lock file in their place would outlive a
             # process that was killed, and keep the file from being gone on with.
             if try_lock(self._stream) is False:
                 self._stream.close()
-                raise PromptFileError(
-                    tr("Another call of answer_file is writing {file}.").format(file=path.name),
-                    tr("Two at a time would spoil each other's answers."),
-                    tr("Wait until that one is done or stop it, or give another target."),
-                )
+                raise failure("answers-locked", file=path.name)
 
     @property
     def rows(self) -> int:
@@ -171,7 +142,7 @@ class AnswerFile:
     def read_rows(self) -> Iterator[dict[str, Any]]:
         """Give the rows that are there. A last line that was never finished is cut off."""
         end = 0
-        with _writing(self.path):
+        with _explained(self.path, _UNWRITABLE):
             for line in self._stream:
                 row = _parsed(line)
                 if not line.endswith(b"\n"):  # the process ended in the middle of writing it
@@ -189,7 +160,7 @@ class AnswerFile:
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Add rows. When this returns they are on the disk."""
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with _writing(self.path):
+        with _explained(self.path, _UNWRITABLE):
             self._stream.write(text.encode("utf-8", "replace"))
             self._stream.flush()
             os.fsync(self._stream.fileno())
@@ -202,26 +173,14 @@ class AnswerFile:
         with suppress(FileNotFoundError):
             if os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno())):
                 return
-        raise PromptFileError(
-            tr("{file} was deleted or replaced while answers were written to it.").format(
-                file=self.path.name
-            ),
-            tr("Another program did it; one that syncs folders may have."),
-            tr("Call answer_file again, with a target in a folder that is not synced."),
-        )
+        raise failure("answers-gone", file=self.path.name)
 
     def _count(self, row: dict[str, Any]) -> None:
         self.failed += "error" in row
         self.answered += "error" not in row
 
-    def _foreign(self) -> PromptFileError:
-        return PromptFileError(
-            tr("{file} holds something other than answers, and stays as it is.").format(
-                file=self.path.name
-            ),
-            tr("Line {number} is not what answer_file writes there.").format(number=self.rows + 1),
-            tr("Give another file as the target."),
-        )
+    def _foreign(self) -> LocalPipelinesError:
+        return failure("no-answers", file=self.path.name, number=self.rows + 1)
 
 
 _AS_TEXT: dict[str, Any] = {
@@ -265,34 +224,13 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except PromptFileError:
-        raise
-    except FileNotFoundError as error:
-        raise PromptFileError(
-            tr("There is no file {file}.").format(file=path),
-            tr("The current folder is {folder}.").format(folder=Path.cwd()),
-            tr("Correct the name, or give the whole path."),
-        ) from error
-    except OSError as error:
-        raise PromptFileError(
-            tr("{file} cannot be read.").format(file=path),
-            f"{error.strerror or error}.",
-            tr("Give a file that you may read."),
-        ) from error
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _explained(path: Path, reason: str) -> Iterator[None]:
+    """Make the error of a table of what the system says about a file."""
     try:
         yield
     except PromptFileError:
         raise
     except OSError as error:
-        raise PromptFileError(
-            tr("{file} cannot be written.").format(file=path),
-            f"{error.strerror or error}.",
-            tr("Make room or give another target; what is written already is kept."),
-        ) from error
+        if isinstance(error, FileNotFoundError) and reason == _UNREADABLE:
+            raise failure("no-prompt-file", file=path, folder=Path.cwd()) from error
+        raise failure(reason, f"{error.strerror or error}.", file=path) from error

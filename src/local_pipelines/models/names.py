@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from local_pipelines.errors import ModelError
+from local_pipelines.errors import ModelError, failure
 from local_pipelines.models import checkpoint
 from local_pipelines.models.access import no_such_revision
 from local_pipelines.models.catalogue import (
@@ -22,15 +22,16 @@ from local_pipelines.models.catalogue import (
     pocket_folder,
 )
 from local_pipelines.models.checkpoint import Shape, Tensor, Weights
+from local_pipelines.models.converted import conversion_of
+from local_pipelines.models.gguf import GgufFile, is_gguf, read_gguf
 from local_pipelines.models.packaged import packaged_folder
 from local_pipelines.wording.grammar import nearest
-from local_pipelines.wording.messages import mark, tr
+from local_pipelines.wording.messages import tr
 
 # The few old ids without an owner that generate text; the Hub still redirects them.
 _OLD_IDS = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2", "openai-gpt"}
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 _NO_REVISION = re.compile(r"^[/.-]|\.\.|[\s\\:?*~^\[\x00-\x1f\x7f]")  # as in git
-LIST_STEP = mark("Run `catalogue()` for ids that work here, or name a folder with a model in it.")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Model:
     hub_id: str | None = None  # its id, if it is one of the Hub's
     is_pocket: bool = False  # it is the embedded model, asked for by its name
     packaged: PackagedEntry | None = None  # what the catalogue says of one out of a package
+    gguf: GgufFile | None = None  # the header of the file that its checkpoint is made from
 
     def __str__(self) -> str:
         return self.name
@@ -57,13 +59,21 @@ class Model:
     @property
     def title(self) -> str:
         """The name for sentences and file names, without the path of a folder."""
+        if self.gguf:
+            return self.gguf.path.name
         if self.has_own_name or self.folder is None:
             return self.name
         return self.folder.name
 
-    @cached_property
+    @property
     def place(self) -> Path | None:
         """The folder it lies in, that of the cache included; None if it is not here whole."""
+        if self.gguf and self.folder is None:  # it may be converted at any time
+            return conversion_of(self.gguf.path).folder()
+        return self._place
+
+    @cached_property
+    def _place(self) -> Path | None:
         if self.folder is not None:
             return self.folder
         if self.packaged:
@@ -105,20 +115,17 @@ ModelName: TypeAlias = str | os.PathLike[str] | Model
 
 
 def locate(model: ModelName) -> Model:
-    """Understand a model's name: "pocket", "smollm2", a folder, or an id of the Hub.
+    """Understand a model's name: "pocket", "smollm2", a folder, a GGUF file, or an id of the Hub.
 
     Raises:
-        ModelError: It cannot be a model's name, or the folder holds no whole model.
+        ModelError: It cannot be a model's name, or the folder or file holds no whole model.
     """
     if isinstance(model, Model):
         return model
     if isinstance(model, os.PathLike):
         return _in_folder(os.fspath(model))
     if not isinstance(model, str) or not model.strip():
-        raise ModelError(
-            tr("{model!r} names no model.").format(model=model),
-            next_step=tr('Write MODEL_ID = "pocket", an id of the Hub in quotes, or a folder.'),
-        )
+        raise failure("no-name", model=model)
     return _from_text(model.strip())
 
 
@@ -128,19 +135,14 @@ def _from_text(name: str) -> Model:
     if entry := packaged_entry(name):
         return Model(name, packaged=entry)
     if "://" in name:
-        raise _is_address(name)
-    if _looks_like_path(name) or _exists(Path(name)):
+        parts = [part for part in urlsplit(name).path.split("/") if part][:2]
+        fault = "address-of-id" if len(parts) == 2 else "address"
+        raise failure(fault, model=name, model_id="/".join(parts))
+    if _looks_like_path(name) or _exists(Path(name)) or name.lower().endswith(".gguf"):
         return _in_folder(name)
     if is_hub_id(name):
         return Model(name, hub_id=name)
-    raise ModelError(
-        tr(
-            "{model!r} is no model: there is no folder of that name here, and an id of the Hub"
-            " has the form owner/name."
-        ).format(model=name),
-        did_you_mean(name),
-        tr(LIST_STEP),
-    )
+    raise failure("neither", did_you_mean(name), model=name)
 
 
 def _embedded(name: str) -> Model:
@@ -148,17 +150,16 @@ def _embedded(name: str) -> Model:
     try:
         _ = model.weights
     except ModelError as error:
-        raise ModelError(
-            tr("The embedded model is not whole in this installation."),
-            error.fact,
-            tr("Install the package again with pip, or name another model."),
-        ) from error
+        raise failure("pocket-broken", error.fact) from error
     return model
 
 
 def _in_folder(name: str) -> Model:
     try:
         folder = Path(name).expanduser()
+        if file := _gguf_file(folder):
+            # A link keeps its name: in the Hub's cache the file itself is called by its sum.
+            return Model(name, gguf=read_gguf(file.parent.resolve() / file.name))
         _check_is_folder(folder)
         checkpoint.weight_files(folder)  # its error names the folder as it was written
         model = Model(name, folder.resolve())
@@ -166,39 +167,28 @@ def _in_folder(name: str) -> Model:
     except ModelError:
         raise
     except (OSError, RuntimeError, ValueError) as error:  # no right, no such ~user, an odd name
-        raise ModelError(
-            tr("The folder {folder} cannot be read.").format(folder=name),
-            f"{error}.",
-            tr("Correct the path, or give yourself the right to read it."),
-        ) from error
+        raise failure("unreadable-folder", f"{error}.", folder=name) from error
     return model
+
+
+def _gguf_file(path: Path) -> Path | None:
+    """The GGUF file that a path means: itself, or the only one in a folder without a checkpoint."""
+    if not path.is_dir():
+        return path if is_gguf(path) else None
+    found = sorted(file.name for file in path.iterdir() if file.suffix.lower() == ".gguf")
+    if not found or checkpoint.formats_in(path) - {"gguf"} or (path / "config.json").exists():
+        return None
+    if len(found) > 1:
+        raise failure("several-gguf-files", folder=path, names=", ".join(found[:5]))
+    return path / found[0]
 
 
 def _check_is_folder(folder: Path) -> None:
     if not folder.exists():
-        raise ModelError(
-            tr("The folder {folder} was not found.").format(folder=folder),
-            tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
-            if not folder.is_absolute()
-            else "",
-            tr("Correct the path, or write an id of the Hub as owner/name."),
-        )
+        fault = "no-folder" if folder.is_absolute() else "no-folder-here"
+        raise failure(fault, folder=folder, cwd=Path.cwd())
     if not folder.is_dir():
-        raise ModelError(
-            tr("{folder} is a file, not a folder.").format(folder=folder),
-            tr("A model is a folder with config.json, weights and tokenizer files side by side."),
-            tr("Write the folder it lies in: {parent!r}.").format(parent=str(folder.parent)),
-        )
-
-
-def _is_address(model: str) -> ModelError:
-    parts = [part for part in urlsplit(model).path.split("/") if part][:2]
-    step = tr(LIST_STEP)
-    if len(parts) == 2:
-        step = tr('Write MODEL_ID = "{model_id}".').format(model_id="/".join(parts))
-    return ModelError(
-        tr("{model!r} is an address, not a model's id.").format(model=model), next_step=step
-    )
+        raise failure("file-not-folder", folder=folder, parent=str(folder.parent))
 
 
 def _looks_like_path(model: str) -> bool:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
-from local_pipelines.errors import DeviceError, MissingPackageError, ParameterError
+from local_pipelines.errors import ParameterError, failure
 from local_pipelines.openvino.signal_stack import kept_signal_stack
 from local_pipelines.wording.grammar import nearest
 from local_pipelines.wording.messages import tr
 
-OV_CONFIGS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {
-        # One prompt at a time, all cores on it. An empty CACHE_DIR writes no compiled model.
-        "latency": MappingProxyType(
-            {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "CACHE_DIR": ""}
-        ),
-        # Several requests side by side, the cores shared out between them.
-        "throughput": MappingProxyType(
-            {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO", "CACHE_DIR": ""}
-        ),
-    }
-)
+OV_CONFIGS = {
+    # One prompt at a time, all cores on it. An empty CACHE_DIR writes no compiled model.
+    "latency": {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "CACHE_DIR": ""},
+    # Several requests side by side, the cores shared out between them.
+    "throughput": {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": "AUTO", "CACHE_DIR": ""},
+}
 """The presets that `ov_config` copies."""
 
 _FOLDERS = ("CACHE_DIR", "WEIGHTS_PATH")  # not tried out: OpenVINO would make and read them
@@ -47,12 +40,8 @@ def ov_config(preset: str = "latency", **changes: object) -> dict[str, str]:
     """
     if preset not in OV_CONFIGS:
         near = nearest(str(preset).lower(), OV_CONFIGS) or "latency"
-        raise ParameterError(
-            tr("{preset!r} is none of the presets {names}.").format(
-                preset=preset, names=", ".join(map(repr, OV_CONFIGS))
-            ),
-            next_step=tr('Write ov_config("{near}").').format(near=near),
-        )
+        names = ", ".join(map(repr, OV_CONFIGS))
+        raise failure("no-such-preset", preset=preset, names=names, near=near)
     return {**OV_CONFIGS[preset], **{name: str(value) for name, value in changes.items()}}
 
 
@@ -72,10 +61,7 @@ def check_ov_config(config: Mapping[str, Any], device: str = "CPU") -> None:
         import openvino
         from openvino import opset13
     except ImportError as error:
-        raise MissingPackageError(
-            tr("OpenVINO is not installed."),
-            next_step=tr('Run `install_packages("openvino")` and then this cell again.'),
-        ) from error
+        raise failure("no-openvino") from error
     if not isinstance(config, Mapping):
         raise ParameterError(
             tr("ov_config = {config!r} is no dictionary.").format(config=config),
@@ -96,26 +82,18 @@ def check_genai_device(device: str, ov_config: Mapping[str, Any] | None) -> None
     if device != "CPU" or ov_config is not None:  # else there is nothing to check, and time to save
         check_ov_config({} if ov_config is None else ov_config, device)
     if device.partition(".")[0] not in {"CPU", "GPU"}:
-        raise DeviceError(
-            tr("GenAIPipeline does not run on {device}.").format(device=device),
-            tr("Continuous batching is for CPU and GPU."),
-            tr('Write device="CPU", or use openvino_genai.LLMPipeline itself.'),
-        )
+        raise failure("genai-device", device=device)
 
 
 def _check_option(
     core: Any, probe: Any, device: str, known: Mapping[str, str], name: str, value: Any
 ) -> None:
+    told = {"name": name, "device": device, "value": value}
     if known.get(name) == "RO":
-        step = tr('Read it with openvino.Core().get_property("{device}", "{name}").')
-        raise ParameterError(
-            tr("{name} can be read on {device} and not be set.").format(name=name, device=device),
-            next_step=step.format(device=device, name=name),
-        )
+        raise failure("ov-option-read-only", **told)
     # OpenVINO takes "1x" for 1 without a word.
     if name == "NUM_STREAMS" and not re.fullmatch(r"[1-9]\d*|AUTO|NUMA", str(value)):
-        fact = tr("NUM_STREAMS = {value!r} cannot work: it is a number from 1, or AUTO.")
-        raise ParameterError(fact.format(value=value), next_step=tr('Write "NUM_STREAMS": "1".'))
+        raise failure("ov-streams", **told)
     if name in _FOLDERS:
         return
     try:
@@ -123,25 +101,10 @@ def _check_option(
     except Exception as error:
         said = last_line(error)
         if "unsupported property" in said.lower() or not isinstance(name, str):
-            raise _unknown(name, device, [*known, *_CORE]) from error
-        fact = tr("{device} does not take {value!r} for {name}.")
-        raise ParameterError(
-            fact.format(device=device, value=value, name=name),
-            said,
-            tr("Correct the value, or take {name} away.").format(name=name),
-        ) from error
-
-
-def _unknown(name: object, device: str, known: list[str]) -> ParameterError:
-    cause = ""
-    step = tr(
-        'List what there is with openvino.Core().get_property("{device}", "SUPPORTED_PROPERTIES").'
-    ).format(device=device)
-    if near := nearest(str(name).upper(), known):
-        cause = tr('Did you mean "{near}"?').format(near=near)
-        step = tr('Write "{near}".').format(near=near)
-    fact = tr("{name!r} is no option of OpenVINO on {device}.")
-    return ParameterError(fact.format(name=name, device=device), cause, step)
+            near = nearest(str(name).upper(), [*known, *_CORE])
+            reason = "ov-option-misspelt" if near else "ov-option-unknown"
+            raise failure(reason, near=near, **told) from error
+        raise failure("ov-option-value", said, **told) from error
 
 
 def _check_device(core: Any, device: str) -> None:
@@ -149,11 +112,7 @@ def _check_device(core: Any, device: str) -> None:
     usable = {*here, *(name.partition(".")[0] for name in here), *_COMPOUND}
     for part in re.split("[:,]", str(device)):
         if part.strip().removeprefix("-") not in usable:
-            raise DeviceError(
-                tr("OpenVINO sees no device {part!r} here.").format(part=part),
-                tr("It sees {names}; a GPU or NPU needs its driver.").format(names=", ".join(here)),
-                tr('Write device="{here}".').format(here=here[0]),
-            )
+            raise failure("no-ov-device", part=part, names=", ".join(here), here=here[0])
 
 
 def exact_config(device: str, weight_format: str, ov_config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""The conversion itself: the calls of optimum-intel, and what they raise as a sentence."""
+"""The conversion: the calls of optimum-intel, in silence, and what they raise as a sentence."""
 
 from __future__ import annotations
 
 import gc
+import logging
 import re
 import shutil
+import sys
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from local_pipelines.errors import ExportError, LocalPipelinesError, MissingPackageError
+from local_pipelines.errors import LocalPipelinesError, failure
 from local_pipelines.openvino.job import ExportJob
-from local_pipelines.openvino.quiet import no_logs, no_warnings, quiet
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.machine import is_disk_full
 from local_pipelines.workbench.packages import torchvision_fault
@@ -21,7 +24,7 @@ from local_pipelines.workbench.packages import torchvision_fault
 def convert(job: ExportJob, source: Path, partial: Path, group_size: int | None) -> None:
     """Write model and tokenizer into `partial`."""
     exporter = load_exporter()
-    with quiet():
+    with _quiet():
         if job.weight_format == "fp32":
             exporter.convert(source, partial, "fp32", None)
             return
@@ -83,18 +86,14 @@ class Exporter:
 
 
 def load_exporter() -> Exporter:
-    """Import the tools; not inside `quiet`, as their loggers keep the output they find."""
-    with no_warnings(), no_logs():
+    """Import the tools; not inside `_quiet`, as their loggers keep the output they find."""
+    with warnings.catch_warnings(action="ignore"), _no_logs():
         try:
             return Exporter()
         except ImportError as error:
-            raise MissingPackageError(
-                tr("The OpenVINO tools are installed and cannot be imported."),
+            raise failure(
+                "tools-not-importable",
                 torchvision_fault() or tr("Python says: {error}.").format(error=error),
-                tr(
-                    'Run `install_packages("openvino")`, restart the kernel and run this cell'
-                    " again."
-                ),
             ) from error
 
 
@@ -109,40 +108,71 @@ def explained(job: ExportJob) -> Iterator[None]:
         raise _explain(job, error) from error
 
 
-def _explain(job: ExportJob, error: Exception) -> ExportError:
-    what = {"name": job.model.title, "weight_format": job.weight_format}
+def _explain(job: ExportJob, error: Exception) -> LocalPipelinesError:
     text = str(error)
     said = next(iter(text.strip().splitlines()), "") or type(error).__name__
+    kind = re.search(r"export an? (\S+) model, that is a custom or unsupported", text)
     if is_disk_full(error):
-        return ExportError(
-            tr("Exporting {name} to {weight_format} failed: the disk is full.").format(**what),
-            tr("What was written of it is removed again."),
-            tr("Free some space, or write a folder on another disk."),
-        )
-    if isinstance(error, MemoryError) or re.search("alloc.*memory|bad_alloc", text):
-        return ExportError(
-            tr("Exporting {name} to {weight_format} failed: the memory is full.").format(**what),
-            tr("The whole model is in memory while it is converted."),
-            tr("Close other programs and kernels, or take a smaller model."),
-        )
-    if "Maximum required is" in said or "Minimum required is" in said:
-        return ExportError(
-            tr("Exporting {name} to {weight_format} failed: {error}").format(**what, error=said),
-            tr("optimum-intel converts this type of model with another release of transformers."),
-            tr('Run it with backend="torch", or take a model of another type.'),
-        )
-    if match := re.search(r"export an? (\S+) model, that is a custom or unsupported", text):
-        return ExportError(
-            tr(
-                "Exporting {name} to {weight_format} failed: optimum-intel cannot convert models of"
-                " the type {kind}."
-            ).format(**what, kind=match[1]),
-            tr("Each type of model needs rules of its own there."),
-            tr('Run it with backend="torch", or take a model of another type.'),
-        )
-    said = f"{type(error).__name__}: {said}"
-    return ExportError(
-        tr("Exporting {name} to {weight_format} failed: {error}").format(**what, error=said),
-        tr("The error comes from the tools that convert it."),
-        tr("The traceback, by `import traceback; traceback.print_last()`, tells more."),
-    )
+        reason = "export-filled-disk"
+    elif isinstance(error, MemoryError) or re.search("alloc.*memory|bad_alloc", text):
+        reason = "export-filled-memory"
+    elif "Maximum required is" in said or "Minimum required is" in said:
+        reason = "export-other-release"
+    elif kind:
+        reason = "export-unknown-type"
+    else:
+        reason, said = "export-failed", f"{type(error).__name__}: {said}"
+    form = {"name": job.model.title, "weight_format": job.weight_format}
+    return failure(reason, **form, error=said, kind=kind and kind[1])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back tracing warnings, tables and bars of the tools; errors are raised all the same."""
+    # Not by logging.disable(): optimum-intel switches that on and off itself.
+    loggers = [logging.getLogger(name) for name in ("transformers", "optimum", "nncf")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            _no_widgets(),
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+        ):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def _no_logs() -> Iterator[None]:
+    """Hold back what libraries log."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+@contextmanager
+def _no_widgets() -> Iterator[None]:
+    """In a notebook, the bars of transformers and of rich, which NNCF uses, are no text."""
+    console: Any = sys.modules.get("rich.console")  # what the tools have not imported shows nothing
+    transformers_logging: Any = sys.modules.get("transformers.utils.logging")
+    is_notebook = getattr(console, "_is_jupyter", None)
+    had_bars = bool(transformers_logging and transformers_logging.is_progress_bar_enabled())
+    if is_notebook:
+        console._is_jupyter = lambda: False
+    if had_bars:
+        transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if is_notebook:
+            console._is_jupyter = is_notebook
+        if had_bars:
+            transformers_logging.enable_progress_bar()

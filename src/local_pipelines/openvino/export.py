@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.models.names import ModelName, locate
 from local_pipelines.openvino.convert import convert, explained
 from local_pipelines.openvino.folder import read_export
@@ -73,10 +73,7 @@ def _checked_target(folder: object) -> Path:
     except (TypeError, RuntimeError):
         target = Path("\0")
     if "\0" in str(target):
-        raise ParameterError(
-            tr("folder={folder!r} cannot be the name of a folder.").format(folder=folder),
-            next_step=tr('Write a folder\'s name, such as "my-model-int8".'),
-        )
+        raise failure("no-folder-name", folder=folder)
     return target if target.name else target.absolute()
 
 

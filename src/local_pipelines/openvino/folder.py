@@ -18,7 +18,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from local_pipelines.errors import ExportError
+from local_pipelines.errors import ExportError, failure
 from local_pipelines.models.file_sums import changed_file, json_object
 from local_pipelines.openvino.manifest import MANIFEST, TOOLS, Manifest, read_manifest
 from local_pipelines.wording.columns import align, html_table
@@ -83,23 +83,18 @@ class Export:
 
     def _tokenizer_line(self) -> str:
         if self.has_tokenizer:
-            return (
-                tr("converted, with chat template")
-                if self.has_chat_template
-                else tr("converted, without chat template")
-            )
-        return (
-            tr("not converted: not for OpenVINO GenAI, with chat template")
-            if self.has_chat_template
-            else tr("not converted: not for OpenVINO GenAI, without chat template")
-        )
+            with_template = tr("converted, with chat template")
+            without = tr("converted, without chat template")
+        else:
+            with_template = tr("not converted: not for OpenVINO GenAI, with chat template")
+            without = tr("not converted: not for OpenVINO GenAI, without chat template")
+        return with_template if self.has_chat_template else without
 
     def __repr__(self) -> str:
         head = tr("OpenVINO model in {folder}").format(folder=self.folder.name)
         return f"{head}\n{align(self._rows(), indent=2)}"
 
     def _repr_html_(self) -> str:
-
         code = f"<code>{escape(self.folder.name)}</code>"
         head = escape(tr("OpenVINO model in {folder}")).format(folder=code)
         return f"<p>{head}</p>{html_table(self._rows(), row_heads=True)}"
@@ -120,23 +115,15 @@ def read_export(folder: str | os.PathLike[str]) -> Export:
     """
     folder = Path(folder).expanduser()
     if not folder.is_dir():
-        raise ExportError(
-            tr("There is no folder {folder}.").format(folder=folder),
-            tr("It was looked for in {cwd}.").format(cwd=Path.cwd())
-            if not folder.is_absolute()
-            else "",
-            tr("Make it with export_openvino(model_id, folder), or correct the path."),
-        )
+        place = tr("It was looked for in {cwd}.")
+        hint = "" if folder.is_absolute() else place.format(cwd=Path.cwd())
+        raise failure("no-export-folder", hint, folder=folder)
     try:
         return _read(folder)
     except ExportError:
         raise
     except OSError as error:
-        raise ExportError(
-            tr("{folder} cannot be read.").format(folder=folder),
-            f"{error.strerror or error}.",
-            tr("Copy it to a folder of yours, or export the model again."),
-        ) from error
+        raise failure("export-unreadable", f"{error.strerror or error}.", folder=folder) from error
 
 
 def _read(folder: Path) -> Export:
@@ -162,32 +149,13 @@ def _check_files(folder: Path, manifest: Manifest | None) -> None:
     files = {} if manifest is None else manifest.files
     for name in (*_MODEL, "config.json", *files):
         if not (folder / name).is_file():
-            raise ExportError(
-                tr("{folder} lacks the file {name}.").format(folder=folder, name=name),
-                tr("It was probably copied or downloaded only in part.")
-                if (folder / _MODEL[0]).is_file() or manifest
-                else tr("A folder that OpenVINO loads holds openvino_model.xml."),
-                tr("Copy it again, or delete the folder and export the model again."),
-            )
+            is_part = (folder / _MODEL[0]).is_file() or manifest is not None
+            reason = "export-partly-here" if is_part else "no-export"
+            raise failure(reason, folder=folder, name=name)
     if manifest is not None and (changed := changed_file(folder, files)) is not None:
         if (folder / changed).stat().st_size != files[changed].size:
-            raise _is_cut_off(folder / changed)
-        raise ExportError(
-            tr("{file} does not hold what was exported.").format(file=folder / changed),
-            tr("It was damaged on its way, or something has written over it."),
-            tr(
-                "Export the model again; if you changed the file yourself, delete {manifest} beside"
-                " it."
-            ).format(manifest=MANIFEST),
-        )
-
-
-def _is_cut_off(file: Path) -> ExportError:
-    return ExportError(
-        tr("{file} has not the size it had when it was exported.").format(file=file),
-        tr("It was probably copied only in part, or something has written over it."),
-        tr("Copy it again, or delete the folder and export the model again."),
-    )
+            raise failure("export-cut-off", file=folder / changed)
+        raise failure("export-changed", file=folder / changed, manifest=MANIFEST)
 
 
 def _from_xml(folder: Path) -> dict[str, Any]:
@@ -200,19 +168,18 @@ def _from_xml(folder: Path) -> dict[str, Any]:
         sizes[kind] += int(size)
         end = max(end, int(offset) + int(size))
     if end > (folder / _MODEL[1]).stat().st_size:
-        raise _is_cut_off(folder / _MODEL[1])
+        raise failure("export-cut-off", file=folder / _MODEL[1])
     notes = text[text.rfind("<rt_info>") :]
     group = _note(notes, "group_size")
     weight_format = _format(sizes)
-    versions = {}
-    for name in TOOLS:
-        noted = {"openvino": "Runtime", "torch": "pytorch"}.get(name, name.replace("-", "_"))
-        if value := _note(notes, f"{noted}_version"):
-            versions[name] = value.split("-")[0]
+    is_known = weight_format == "int4" and _NUMBER.fullmatch(group)
+    noted = {name: name.replace("-", "_") for name in TOOLS}
+    noted |= {"openvino": "Runtime", "torch": "pytorch"}
+    versions = {name: _note(notes, f"{note}_version").split("-")[0] for name, note in noted.items()}
     return {
         "weight_format": weight_format,
-        "group_size": int(group) if weight_format == "int4" and _NUMBER.fullmatch(group) else None,
-        "versions": versions,
+        "group_size": int(group) if is_known else None,
+        "versions": {name: version for name, version in versions.items() if version},
     }
 
 
@@ -234,36 +201,13 @@ def _check_readable(folder: Path, made_with: str) -> None:
     with (folder / _MODEL[0]).open(encoding="utf-8", errors="replace") as stream:
         head = stream.read(2000)
     if not (match := re.search(r'<net [^>]*\bversion="(\d+)"', head)):
-        raise ExportError(
-            tr("{file} does not describe a model.").format(file=folder / _MODEL[0]),
-            tr("It is damaged, or was made by something else."),
-            tr("Delete the folder and export the model again."),
-        )
+        raise failure("no-ir", file=folder / _MODEL[0])
     if match[1] not in _READABLE_IR:
-        too_old = tr(
-            "The model in {folder} is in version {version} of OpenVINO's file format, which"
-            " OpenVINO no longer reads."
-        )
-        too_new = tr(
-            "The model in {folder} is in version {version} of OpenVINO's file format,"
-            " which is newer than this course."
-        )
-        raise ExportError(
-            (too_old if int(match[1]) < 10 else too_new).format(folder=folder, version=match[1]),
-            next_step=tr("Delete the folder and export the model again."),
-        )
+        reason = "ir-too-old" if int(match[1]) < 10 else "ir-too-new"
+        raise failure(reason, folder=folder, version=match[1])
     here = installed_version("openvino") or ""
     if _is_newer(made_with, here):
-        raise ExportError(
-            tr(
-                "The model in {folder} was made by OpenVINO {made_with}, and {here} is installed."
-            ).format(folder=folder, made_with=made_with, here=here),
-            tr("An older OpenVINO may not know what a newer one writes."),
-            tr(
-                'Run `install_packages("openvino")` with a newer course, or delete the folder and'
-                " export the model again."
-            ),
-        )
+        raise failure("export-too-new", folder=folder, made_with=made_with, here=here)
 
 
 def _is_newer(made_with: str, here: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.models.checkpoint import read_json
 from local_pipelines.models.names import Model
 from local_pipelines.wording.grammar import nearest
@@ -22,12 +22,8 @@ def checked_format(weight_format: object) -> str:
     if isinstance(weight_format, str) and weight_format in BYTES_PER_WEIGHT:
         return weight_format
     near = nearest(str(weight_format).lower(), BYTES_PER_WEIGHT) or "int8"
-    raise ParameterError(
-        tr("{weight_format!r} is none of the formats {names}.").format(
-            weight_format=weight_format, names=", ".join(map(repr, BYTES_PER_WEIGHT))
-        ),
-        next_step=tr('Write weight_format="{near}".').format(near=near),
-    )
+    names = ", ".join(map(repr, BYTES_PER_WEIGHT))
+    raise failure("no-such-format", weight_format=weight_format, names=names, near=near)
 
 
 def check_group_size(size: object, weight_format: str) -> None:
@@ -35,28 +31,13 @@ def check_group_size(size: object, weight_format: str) -> None:
     if size is None:
         return
     if weight_format != "int4":
-        raise ParameterError(
-            tr("group_size = {size!r} is for int4 only, and {weight_format} was asked for.").format(
-                size=size, weight_format=weight_format
-            ),
-            next_step=tr('Take it away, or write weight_format="int4".'),
-        )
+        raise failure("group-size-without-int4", size=size, weight_format=weight_format)
     if not is_whole(size, -1) or size == 0:
-        raise ParameterError(
-            tr(
-                "group_size = {size!r} cannot work: it is a number of weights, or -1 for a whole"
-                " row."
-            ).format(size=size),
-            next_step=tr("Write group_size=64."),
-        )
+        raise failure("no-group-size", size=size)
 
 
 def choose_group_size(weight_format: str, wanted: int | None, model: Model) -> int | None:
-    """The group size of int4: the one asked for, or the largest that divides all layers.
-
-    Raises:
-        ParameterError: The one asked for does not.
-    """
+    """The group size of int4: the one asked for, or the largest that divides all layers."""
     if weight_format != "int4":
         return None
     widths = _checkpoint_widths(model)
@@ -65,14 +46,8 @@ def choose_group_size(weight_format: str, wanted: int | None, model: Model) -> i
         return fitting[0] if widths and fitting else -1
     odd = [width for width in sorted(widths) if width % wanted] if wanted > 0 else []
     if odd:
-        others = [f"group_size={size}" for size in (*fitting, -1)]
-        raise ParameterError(
-            tr("group_size={group_size} does not divide the width {odd} of some layers.").format(
-                group_size=wanted, odd=odd[0]
-            ),
-            tr("The weights of a row are cut into groups of the same size."),
-            tr("Write {names}, or take it away.").format(names=tr(" or ").join(others)),
-        )
+        names = tr(" or ").join(f"group_size={size}" for size in (*fitting, -1))
+        raise failure("group-size-does-not-divide", group_size=wanted, odd=odd[0], names=names)
     return wanted
 
 

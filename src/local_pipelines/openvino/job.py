@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from local_pipelines.errors import ExportError
+from local_pipelines.errors import failure
 from local_pipelines.models.contents import check_contents
 from local_pipelines.models.download import fetch_model
 from local_pipelines.models.names import Model, cached_folder
@@ -47,19 +47,11 @@ class ExportJob:
             raise cannot_write(target, error) from error
         manifest = read_manifest(target)
         if manifest is None:
-            fact = tr("{target} is there already, and not an export of this course.")
-            fact = fact.format(target=target)
-            step = tr("Write another folder's name.")
-        elif difference := self._difference(manifest):
-            fact = tr("{target} holds another export: {difference}.")
-            fact = fact.format(target=target, difference=difference)
-            step = tr(
-                "Write another folder's name, such as one for each model and format, or delete it."
-            )
-        else:
-            read_export(target)  # whole, and readable by the OpenVINO that is installed
-            return True
-        raise ExportError(fact, tr("Nothing in it was changed."), step)
+            raise failure("not-our-export", target=target)
+        if difference := self._difference(manifest):
+            raise failure("another-export", target=target, difference=difference)
+        read_export(target)  # whole, and readable by the OpenVINO that is installed
+        return True
 
     def _difference(self, found: Manifest) -> str:
         """How the export that was found is not the one asked for; empty if it is."""
@@ -78,9 +70,9 @@ class ExportJob:
         return ""
 
     def _is_source(self, found: Manifest) -> bool:
-        hub_id = self.model.hub_id
-        if hub_id is None and self.model.place is not None:
-            return is_same_source(found, self.model.place)
+        hub_id, place = self.model.hub_id, self.model.place
+        if self.model.gguf or (hub_id is None and place is not None):
+            return place is not None and is_same_source(found, place)
         if found.model != self.model.title:
             return False
         # Offline, or never downloaded here: then the name is all that can be compared.

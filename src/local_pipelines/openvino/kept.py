@@ -80,6 +80,8 @@ def cache_name(model: Model, weight_format: str) -> str:
     """A name for a model and a format; two folders of one name do not get the same."""
     if model.has_own_name:
         return f"{model.title.replace('/', '--')}-{weight_format}"
-    place = hashlib.sha256(str(model.folder).encode()).hexdigest()[:8]
+    place = hashlib.sha256(
+        str(model.gguf.path if model.gguf else model.folder).encode()
+    ).hexdigest()[:8]
     name = re.sub(r"[^\w.-]", "_", model.title)[:_LONGEST_NAME]
     return f"{name}-{place}-{weight_format}"

@@ -73,16 +73,12 @@ def _file_sum(name: str, size: object, sha256: object) -> FileSum:
 
 
 def write_manifest(
-    folder: Path,
-    source: Path,
-    *,
-    model: str,
-    revision: str,
-    weight_format: str,
-    group_size: int | None,
-    group_size_chosen: bool,
+    folder: Path, source: Path, *, model: str, revision: str, **form: str | int | None
 ) -> None:
-    """Write down what an export was made from; the last thing before it is given its name."""
+    """Write down what an export was made from; the last thing before it is given its name.
+
+    `form` is what `Manifest` has of the weights' format.
+    """
     made_from: dict[str, Any] = {"revision": revision}
     if not revision:
         sums = known_sums(source, _source_files(source))
@@ -92,9 +88,7 @@ def write_manifest(
     manifest = {
         "manifest": 1,
         "source": {"model": model, **made_from},
-        "weight_format": weight_format,
-        "group_size": group_size,
-        "group_size_chosen": group_size_chosen,
+        **form,
         "versions": tool_versions(),
         "files": {name: file.stat().st_size for name, file in names.items()},
         "sums": {name: sha256_of(file) for name, file in names.items()},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from local_pipelines.errors import ExportError, MissingPackageError
+from local_pipelines.errors import MissingPackageError, failure
 from local_pipelines.models import fit
 from local_pipelines.openvino.formats import BYTES_PER_WEIGHT
 from local_pipelines.openvino.job import ExportJob
@@ -53,48 +53,20 @@ def need_of(job: ExportJob, weights: int, stored: int) -> ExportNeed:
 
 
 def check_need(job: ExportJob, force: bool) -> None:
-    """Say with figures that an export cannot end well; with `force`, only for missing packages.
-
-    Raises:
-        MissingPackageError: A package is missing.
-        ExportError: Memory or disk are too small, or the model is none that can be exported.
-    """
+    """Say with figures that an export cannot end well; with `force`, only for missing packages."""
     check_packages()
     facts = fit.known_facts(job.model)
     if force or facts.weights is None:
         return
-    name, form = job.model.title, job.weight_format
+    told = {"name": job.model.title, "weight_format": job.weight_format}
     if not facts.weights.floats:
-        fact = tr("{name} cannot be exported: its weights are quantised or in OpenVINO's format.")
-        raise ExportError(
-            fact.format(name=name),
-            next_step=tr("Take the model that it was made from, or use it as it is."),
-        )
+        raise failure("cannot-be-exported", **told)
     stored = facts.download_bytes or 2 * facts.weights.floats
     need = need_of(job, facts.weights.floats, stored)
     free, memory = disk_free(job.target), ram()[1]
     if free is not None and need.disk > free:
-        raise ExportError(
-            tr(
-                "Exporting {name} to {weight_format} needs about {needed} on the disk, and {free}"
-                " are free."
-            ).format(
-                name=name, weight_format=form, needed=gigabytes(need.disk), free=gigabytes(free)
-            ),
-            tr("Of that, {kept} stay.").format(kept=gigabytes(need.kept)),
-            tr("Free some space, write a folder on another disk, or take a smaller model."),
-        )
+        told |= {"needed": gigabytes(need.disk), "free": gigabytes(free)}
+        raise failure("export-disk", kept=gigabytes(need.kept), **told)
     if need.memory > memory:
-        raise ExportError(
-            tr(
-                "Exporting {name} to {weight_format} needs about {needed} of memory, and {free} are"
-                " free."
-            ).format(
-                name=name, weight_format=form, needed=gigabytes(need.memory), free=gigabytes(memory)
-            ),
-            tr("The whole model is in memory while it is converted."),
-            tr(
-                "Close other programs and kernels, take a smaller model, or write force=True to"
-                " try."
-            ),
-        )
+        told |= {"needed": gigabytes(need.memory), "free": gigabytes(memory)}
+        raise failure("export-memory", **told)

@@ -1,4 +1,9 @@
-"""The stack on which a thread's signals are handled, which OpenVINO changes."""
+"""The stack on which a thread's signals are handled, which OpenVINO changes.
+
+On Linux, each `Core` with a model on the CPU puts a stack of its own in place. When two are
+released in the order of their making, the second puts back the stack of the first, which is freed,
+and the next Ctrl-C ends the process (openvino 2026.4; see tests/openvino/test_signal_stack.py).
+"""
 
 from __future__ import annotations
 
@@ -8,25 +13,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class _Stack(ctypes.Structure):  # stack_t of Linux's sigaltstack(2)
+class SignalStack(ctypes.Structure):
+    """An alternate signal stack: `stack_t` of Linux's sigaltstack(2)."""
+
     _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> SignalStack:
+    """The alternate signal stack of this thread; elsewhere than on Linux an empty one."""
+    stack = SignalStack()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack))
+    return stack
+
+
+def use_signal_stack(stack: SignalStack) -> None:
+    """Handle this thread's signals on that stack; does nothing elsewhere than on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None)
 
 
 @contextmanager
 def kept_signal_stack() -> Iterator[None]:
-    """Give the thread its alternate signal stack back after a model of OpenVINO was loaded.
-
-    On Linux, each `Core` with a model on the CPU puts a stack of its own in place. When two are
-    released in the order in which they were made, the second puts back the first one's, which is
-    freed, and the next Ctrl-C ends the process (seen with openvino 2026.4, upstream test in
-    tests/package/test_upstream.py).
-    """
-    if sys.platform != "linux":
-        yield
-        return
-    sigaltstack, before = ctypes.CDLL(None).sigaltstack, _Stack()
-    sigaltstack(None, ctypes.byref(before))
+    """Give the thread its signal stack back after OpenVINO has loaded a model."""
+    stack = signal_stack()
     try:
         yield
     finally:
-        sigaltstack(ctypes.byref(before), None)
+        use_signal_stack(stack)

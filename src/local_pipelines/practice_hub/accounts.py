@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from local_pipelines.practice_hub.faults import Reply
 from local_pipelines.practice_hub.repositories import PUBLIC_FILES, Repository
 
 BOGUS_TOKEN = "hf_practice_bogus"  # noqa: S105 - belongs to nobody, on purpose
-ACCOUNTS = ("accepted", "not_accepted", "pending", "rejected", "fine_grained")
 
 
 @dataclass
@@ -26,11 +27,6 @@ class Account:
     def token(self) -> str:
         """The practice token that is this account's."""
         return f"hf_practice_{self.name}"
-
-    @property
-    def role(self) -> str:
-        """What kind of token it is, as `whoami` tells it."""
-        return "read" if self.reads_gated else "fineGrained"
 
     def standing(self, model_id: str) -> str:
         """What a gated model says to this account."""
@@ -53,57 +49,56 @@ def accounts() -> dict[str, Account]:
     return {account.name: account for account in everyone}
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """An answer that lets nobody in: the status, the client's code for it and a message."""
+class Refusal(Exception):  # noqa: N818 - an answer, not an error
+    """An answer that lets nobody in.
 
-    status: HTTPStatus
-    message: str
-    code: str = ""
+    Args:
+        status: Its status.
+        message: What it says, in a header and as JSON.
+        code: By which the client tells one refusal from another.
+        headers: More of its headers.
+    """
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers by which the client tells one refusal from another."""
-        code = {"X-Error-Code": self.code} if self.code else {}
-        return {**code, "X-Error-Message": self.message, "Content-Type": "application/json"}
-
-    @property
-    def body(self) -> bytes:
-        """The message once more, as JSON."""
-        return json.dumps({"error": self.message}).encode()
-
-
-# The client compares this message word for word, to tell a bad token from a missing repository.
-BAD_TOKEN = Refusal(HTTPStatus.UNAUTHORIZED, "Invalid credentials in Authorization header")
+    def __init__(
+        self,
+        status: HTTPStatus,
+        message: str,
+        code: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        told = {"X-Error-Code": code} if code else {}
+        told |= {"X-Error-Message": message, "Content-Type": "application/json"}
+        body = json.dumps({"error": message}).encode()
+        self.reply = Reply(status, {**(headers or {}), **told}, body)
 
 
-def refuse(
+def check_gate(
     repository: Repository | None, account: Account | None, path: str | None
-) -> Refusal | None:
-    """Say why a request is refused; None if it is not.
+) -> Repository:
+    """Give the repository that a request is about, or raise the Refusal.
 
     Nobody is logged in where `account` is None; `path` is None for what is always public.
     """
     hidden = repository is None or repository.private
-    if hidden and not (repository and account and account.reads_private):
+    if repository is None or (hidden and not (account and account.reads_private)):
         status = HTTPStatus.NOT_FOUND if account else HTTPStatus.UNAUTHORIZED
-        return Refusal(status, "Repository not found", "RepoNotFound")
-    if repository is None or not repository.gated or path is None or path in PUBLIC_FILES:
-        return None
-    return _gate(repository.id, account)
+        raise Refusal(status, "Repository not found", "RepoNotFound")
+    if repository.gated and path is not None and path not in PUBLIC_FILES:
+        _check_standing(repository.id, account)
+    return repository
 
 
-def _gate(model_id: str, account: Account | None) -> Refusal | None:
+def _check_standing(model_id: str, account: Account | None) -> None:
     restricted = f"Access to model {model_id} is restricted"
     if account is None:
-        return Refusal(
+        raise Refusal(
             HTTPStatus.UNAUTHORIZED,
             f"{restricted}. You must have access to it and be authenticated to access it."
             " Please log in.",
             "GatedRepo",
         )
     if not account.reads_gated:
-        return Refusal(
+        raise Refusal(
             HTTPStatus.FORBIDDEN,
             "Please enable access to public gated repositories in your fine-grained token settings"
             " to view this repository.",
@@ -116,5 +111,5 @@ def _gate(model_id: str, account: Account | None) -> Refusal | None:
         "not_accepted": f"{restricted} and you are not in the authorized list. Visit the model's"
         " page to ask for access.",
     }
-    message = messages.get(account.standing(model_id))
-    return Refusal(HTTPStatus.FORBIDDEN, message, "GatedRepo") if message else None
+    if message := messages.get(account.standing(model_id)):
+        raise Refusal(HTTPStatus.FORBIDDEN, message, "GatedRepo")

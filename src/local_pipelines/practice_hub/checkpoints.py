@@ -8,49 +8,16 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load, save
 
 Files = dict[str, bytes]
 
+_FOLDER = Path(__file__).with_name("llama")  # its small files: .json and .jinja
 _SPECIAL = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
-_VOCAB = len(_SPECIAL) + 256
-_WIDTH, _INNER, _LAYERS, _HEADS, _CONTEXT = 16, 32, 2, 2, 256
-_NORM, _SQUARE, _UP, _DOWN = (_WIDTH,), (_WIDTH, _WIDTH), (_INNER, _WIDTH), (_WIDTH, _INNER)
-_BLOCK: dict[str, tuple[int, ...]] = {
-    "input_layernorm.weight": _NORM,
-    **{f"self_attn.{name}_proj.weight": _SQUARE for name in "qkvo"},
-    "post_attention_layernorm.weight": _NORM,
-    "mlp.gate_proj.weight": _UP,
-    "mlp.up_proj.weight": _UP,
-    "mlp.down_proj.weight": _DOWN,
-}
-_CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "bos_token_id": 0,
-    "dtype": "float32",
-    "eos_token_id": 0,
-    "hidden_size": _WIDTH,
-    "intermediate_size": _INNER,
-    "max_position_embeddings": _CONTEXT,
-    "num_attention_heads": _HEADS,
-    "num_hidden_layers": _LAYERS,
-    "num_key_value_heads": _HEADS,
-    "pad_token_id": 0,
-    "rms_norm_eps": 1e-05,
-    "rope_theta": 10000.0,
-    "tie_word_embeddings": True,
-    "vocab_size": _VOCAB,
-}
-
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
-)
 
 
 def llama(*, chat: bool = True, seed: int = 4) -> Files:
@@ -60,30 +27,42 @@ def llama(*, chat: bool = True, seed: int = 4) -> Files:
         chat: It has a chat template.
         seed: Other numbers, other weights.
     """
-    shapes: dict[str, tuple[int, ...]] = {
-        "model.embed_tokens.weight": (_VOCAB, _WIDTH),
-        "model.norm.weight": (_WIDTH,),
-    }
-    for layer in range(_LAYERS):
-        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in _BLOCK.items()}
+    files = {file.name: file.read_bytes() for file in sorted(_FOLDER.glob("*.j*"))}
     draw = np.random.default_rng(seed).normal
     weights = {
         # Scales of the normalisation start as ones.
         name: (np.ones(shape) if len(shape) == 1 else draw(0, 0.02, shape)).astype(np.float32)
-        for name, shape in shapes.items()
+        for name, shape in _shapes(**json.loads(files["config.json"])).items()
     }
-    files = {
-        "config.json": _json(_CONFIG),
-        "generation_config.json": _json(
-            {"eos_token_id": [0, _SPECIAL.index("<|end|>")], "pad_token_id": 0}
-        ),
-        "model.safetensors": save(weights, {"format": "pt"}),
-        "tokenizer.json": _tokenizer().encode(),
-        "tokenizer_config.json": _json(_TOKENIZER_CONFIG),
-    }
-    if chat:
-        files["chat_template.jinja"] = CHAT_TEMPLATE.encode()
+    files["model.safetensors"] = save(weights, {"format": "pt"})
+    files["tokenizer.json"] = _tokenizer().encode()
+    if not chat:
+        del files["chat_template.jinja"]
     return files
+
+
+def _shapes(
+    *, hidden_size: int, intermediate_size: int, num_hidden_layers: int, vocab_size: int, **_: Any
+) -> dict[str, tuple[int, ...]]:
+    """What the weights of the architecture are called, and how large they are."""
+    width, up = (hidden_size,), (intermediate_size, hidden_size)
+    block: dict[str, tuple[int, ...]] = {
+        "input_layernorm": width,
+        **{f"self_attn.{name}_proj": width * 2 for name in "qkvo"},
+        "post_attention_layernorm": width,
+        "mlp.gate_proj": up,
+        "mlp.up_proj": up,
+        "mlp.down_proj": up[::-1],
+    }
+    return {
+        "model.embed_tokens.weight": (vocab_size, hidden_size),
+        "model.norm.weight": width,
+        **{
+            f"model.layers.{layer}.{name}.weight": shape
+            for layer in range(num_hidden_layers)
+            for name, shape in block.items()
+        },
+    }
 
 
 def shard(files: Files, parts: int = 2) -> Files:
@@ -100,18 +79,7 @@ def shard(files: Files, parts: int = 2) -> Files:
         weight_map |= dict.fromkeys(chosen, file)
     total = sum(tensor.nbytes for tensor in tensors.values())
     index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    return {**sharded, "model.safetensors.index.json": _json(index)}
-
-
-_TOKENIZER_CONFIG = {
-    "clean_up_tokenization_spaces": False,
-    "bos_token": _SPECIAL[0],
-    "eos_token": _SPECIAL[0],
-    "pad_token": _SPECIAL[0],
-    "padding_side": "left",
-    "model_max_length": _CONTEXT,
-    "tokenizer_class": "PreTrainedTokenizerFast",
-}
+    return {**sharded, "model.safetensors.index.json": json.dumps(index, indent=1).encode()}
 
 
 def _tokenizer() -> str:
@@ -126,7 +94,3 @@ def _tokenizer() -> str:
     tokenizer.add_special_tokens([*_SPECIAL])
     text: str = tokenizer.to_str()
     return text
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1).encode()

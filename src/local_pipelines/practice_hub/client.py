@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from local_pipelines.errors import ModelError
+from local_pipelines.errors import failure
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.settings import assign_variable
 
@@ -53,6 +53,7 @@ class ClientSwitch:
     """
 
     def __init__(self, url: str, home: Path) -> None:
+        self._url = url
         self._environment = {"HF_ENDPOINT": url, "HF_HOME": str(home), **_ADDED}
         self._constants: dict[str, object] = {
             "ENDPOINT": url,
@@ -79,21 +80,21 @@ class ClientSwitch:
                 then is put back by `leave`, as after any other error.
         """
         frozen = sys.modules.get("huggingface_hub.constants")
-        if frozen is not None and refuse_frozen:
-            same = self._constants["ENDPOINT"] == frozen.ENDPOINT
-            if not same or frozen.HF_HUB_OFFLINE:
-                raise _keeps_its_settings(tr("It reads them once, when it is imported."))
+        differs = frozen and (self._url != frozen.ENDPOINT or frozen.HF_HUB_OFFLINE)
+        if refuse_frozen and differs:
+            hint = tr("It reads them once, when it is imported.")
+            raise failure("client-keeps-settings", hint)
         # Imported now, with the settings of before, so that these can be put back afterwards.
-        constants = _client_constants()
+        from huggingface_hub import constants
+
         self._set_environment()
-        if constants is None:
-            return
         self._constants_before = {
             name: getattr(constants, name) for name in self._constants if hasattr(constants, name)
         }
         _replace(self._constants_before, self._constants)
         if not _follows(self._constants):
-            raise _keeps_its_settings(tr("This version of the client could not be moved."))
+            hint = tr("This version of the client could not be moved.")
+            raise failure("client-keeps-settings", hint)
 
     def leave(self) -> None:
         """Put back whatever `enter` changed, the environment first: your token is in it."""
@@ -112,29 +113,12 @@ class ClientSwitch:
             os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
 
 
-def _keeps_its_settings(cause: str) -> ModelError:
-    return ModelError(
-        tr(
-            "The Hub's client in this kernel has settings of its own and would not ask the"
-            " practice Hub."
-        ),
-        cause,
-        tr("Restart the kernel and run this cell first."),
-    )
-
-
-def _client_constants() -> ModuleType | None:
-    try:
-        from huggingface_hub import constants
-    except ImportError:  # a computer that only serves
-        return None
-    return constants
-
-
 def _replace(old: Mapping[str, object], new: Mapping[str, object]) -> None:
     """Replace settings in every module of the family that holds a copy of them."""
     if not old or not new:
         return
+    import huggingface_hub
+
     for module in list(sys.modules.values()):
         if isinstance(module, ModuleType) and module.__name__.split(".")[0] in _FAMILY:
             for name in vars(module).keys() & old.keys() & new.keys():
@@ -143,9 +127,7 @@ def _replace(old: Mapping[str, object], new: Mapping[str, object]) -> None:
     for holder in _holders():
         if holder.endpoint == old["ENDPOINT"]:
             holder.endpoint = new["ENDPOINT"]
-    close = getattr(sys.modules.get("huggingface_hub"), "close_session", None)
-    if close is not None:  # since 1.0; before, each call read the settings anew
-        close()  # connections, and a proxy setting, of before
+    huggingface_hub.close_session()  # connections, and a proxy setting, of before
 
 
 def _holders() -> Iterator[Any]:

@@ -14,8 +14,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Literal, get_args
 from urllib.parse import quote
 
-from local_pipelines.errors import ParameterError
-from local_pipelines.wording.messages import tr
+from local_pipelines.errors import failure
 
 FaultKind = Literal["close", "corrupt", "reset", "short", "stall", "trickle"]
 
@@ -68,12 +67,7 @@ class Faults:
         """Put a rule in force, after those that are."""
         known = get_args(FaultKind)
         if fault.kind not in {*known, *HTTPStatus}:
-            raise ParameterError(
-                tr("{kind!r} is no fault of the practice Hub.").format(kind=fault.kind),
-                next_step=tr("Write a status such as 503, or one of {names}, unreachable.").format(
-                    names=", ".join(known)
-                ),
-            )
+            raise failure("no-fault", kind=fault.kind, names=", ".join(known))
         with self._lock:
             self.over.clear()
             self._rules.append(fault)
@@ -84,7 +78,7 @@ class Faults:
             self._rules.clear()
             self.over.set()
 
-    def take(self, method: str, path: str) -> Fault | None:
+    def met_by(self, method: str, path: str) -> Fault | None:
         """The fault that this request meets, counted."""
         with self._lock:
             for rule in self._rules:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import quote
 
-from local_pipelines.errors import ModelError, ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.practice_hub.accounts import BOGUS_TOKEN, accounts
 from local_pipelines.practice_hub.client import ClientSwitch
 from local_pipelines.practice_hub.faults import Fault, FaultKind, Faults
@@ -55,10 +55,7 @@ class PracticeHub:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         if client not in {"switch", "refuse", "leave"}:
-            raise ParameterError(
-                tr("client = {client!r} cannot work.").format(client=client),
-                next_step=tr('Write client="switch", "refuse" or "leave".'),
-            )
+            raise failure("client-choice", client=client)
         self.requests: list[Request] = []
         self._client = client
         self._faults = Faults()
@@ -70,8 +67,8 @@ class PracticeHub:
             Port, account_of=hub.account_of, faults=self._faults, log=self.requests, tls=tls
         )
         self._path_on_file_host = files_host.path
-        self._hub = make_port("hub", hub.answer, number=port)
-        self._files = make_port("files", files_host.answer)
+        self._hub = make_port(name="hub", answer=hub.answer, number=port)
+        self._files = make_port(name="files", answer=files_host.answer)
         self._switch: ClientSwitch | None = None
         self._home: tempfile.TemporaryDirectory[str] | None = None
 
@@ -120,11 +117,7 @@ class PracticeHub:
             self._files.open()
         except OSError as error:
             self.stop()
-            raise ModelError(
-                tr("The practice Hub cannot listen at {url}.").format(url=self.url),
-                f"{error.strerror}.",
-                tr("Take another port, or port=0 for a free one."),
-            ) from error
+            raise failure("port-taken", f"{error.strerror}.", url=self.url) from error
 
     def _enter_client(self) -> None:
         if self._client == "leave":
@@ -174,14 +167,9 @@ class PracticeHub:
             ParameterError: There is no such gated model or no such account.
         """
         if not self._repository(model_id).gated:
-            raise ParameterError(
-                tr("{model_id} is not gated: there is nothing to accept.").format(model_id=model_id)
-            )
+            raise failure("nothing-to-accept", model_id=model_id)
         if account not in self._accounts:
-            raise ParameterError(
-                tr("{account!r} is no account of the practice Hub.").format(account=account),
-                next_step=tr("Write one of {names}.").format(names=", ".join(self._accounts)),
-            )
+            raise failure("no-account", account=account, names=", ".join(self._accounts))
         self._accounts[account].accept(model_id)
 
     def fail(
@@ -230,10 +218,8 @@ class PracticeHub:
     def _repository(self, model_id: str) -> Repository:
         if model_id in self._repositories:
             return self._repositories[model_id]
-        raise ParameterError(
-            tr("The practice Hub has no model {model_id!r}.").format(model_id=model_id),
-            next_step=tr("Write one of {names}.").format(names=", ".join(self._repositories)),
-        )
+        names = ", ".join(self._repositories)
+        raise failure("no-practice-model", model_id=model_id, names=names)
 
     def __repr__(self) -> str:
         width = max(map(len, self.tokens))

@@ -71,22 +71,13 @@ class Repository:
 
     def info(self, *, blobs: bool) -> dict[str, object]:
         """What `/api/models/{id}` tells; with the files' sizes and sums if asked for `blobs`."""
-        tags = ["transformers", *(["safetensors"] if self._parameters else [])]
-        date = "2025-01-01T00:00:00.000Z"
         told: dict[str, object] = {
-            "_id": self.commit[:24],
             "id": self.id,
-            "modelId": self.id,
             "author": self.id.split("/")[0],
             "sha": self.commit,
             "gated": "manual" if self.gated else False,
             "private": self.private,
-            "disabled": False,
-            "downloads": 0,
-            "likes": 0,
-            "lastModified": date,
-            "createdAt": date,
-            "tags": [*tags, "text-generation", f"license:{self.licence}"],
+            "tags": ["transformers", "text-generation", f"license:{self.licence}"],
             "pipeline_tag": "text-generation",
             "library_name": "transformers",
             "siblings": [_sibling(file, blobs=blobs) for file in self.files.values()],

@@ -14,12 +14,14 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, quote, unquote
 
 from local_pipelines.practice_hub import pages
-from local_pipelines.practice_hub.accounts import BAD_TOKEN, Account, Refusal, refuse
+from local_pipelines.practice_hub.accounts import Account, Refusal, check_gate
 from local_pipelines.practice_hub.faults import Reply
 from local_pipelines.practice_hub.repositories import ALIASES, File, Repository
 
 _MODEL = r"/api/models/(?P<id>[^/]+(?:/[^/]+)?)"
 _NAME = r"(?P<id>[^/]+/[^/]+)"
+# The client compares this message word for word, to tell a bad token from a missing repository.
+_BAD_TOKEN = Refusal(HTTPStatus.UNAUTHORIZED, "Invalid credentials in Authorization header")
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,8 @@ class Call:
     query: Mapping[str, list[str]] = field(default_factory=dict)
     account: Account | None = None
     authorized: bool = False  # it came with an Authorization header
-    known: bool = True  # that header, if any, is somebody's
     span: str | None = None  # the Range header
     body: bytes = b""
-
-
-class _Refused(Exception):  # noqa: N818 - an answer, not an error
-    """A refusal, and the headers that go with it."""
 
 
 @dataclass
@@ -60,8 +57,8 @@ class Hub:
 
     def answer(self, call: Call) -> Reply:
         """Find the answer to a request."""
-        if not call.known:
-            return _refusal(BAD_TOKEN)  # also for what everybody may read
+        if call.authorized and call.account is None:
+            return _BAD_TOKEN.reply  # also for what everybody may read
         for pattern, method, route in self._routes():
             match = re.fullmatch(pattern, call.path)
             if match and method in {call.method, "GET" if call.method == "HEAD" else ""}:
@@ -71,8 +68,8 @@ class Hub:
                     return _redirect(call.path.replace(parts["id"], moved, 1))
                 try:
                     return route(call, parts)
-                except _Refused as refused:
-                    return _refusal(*refused.args)
+                except Refusal as refusal:
+                    return refusal.reply
         return _not_found()
 
     def _routes(self) -> list[tuple[str, str, Callable[[Call, dict[str, str]], Reply]]]:
@@ -117,17 +114,15 @@ class Hub:
         repository = self._repository(call, parts, parts["path"])
         file = repository.files.get(parts["path"])
         if file is None:
-            raise _Refused(_missing("Entry not found", "EntryNotFound"), _commit(repository))
+            raise _no_entry(repository)
         return repository, file
 
     def _repository(self, call: Call, parts: dict[str, str], path: str | None) -> Repository:
-        repository = self.repositories.get(parts["id"])
-        refusal = refuse(repository, call.account, path)
-        if refusal or repository is None:
-            raise _Refused(refusal or _missing("Repository not found", "RepoNotFound"))
+        repository = check_gate(self.repositories.get(parts["id"]), call.account, path)
         revision = parts.get("revision") or "main"
         if revision not in {"main", repository.commit}:
-            raise _Refused(_missing(f"Invalid rev id: {revision}", "RevisionNotFound"))
+            said = f"Invalid rev id: {revision}"
+            raise Refusal(HTTPStatus.NOT_FOUND, said, "RevisionNotFound")
         return repository
 
     # --- metadata ---
@@ -140,7 +135,7 @@ class Hub:
         found = self._repository(call, parts, None)
         entries = found.tree(parts["folder"].strip("/"))
         if not entries:
-            raise _Refused(_missing("Entry not found", "EntryNotFound"), _commit(found))
+            raise _no_entry(found)
         return _json(entries, _commit(found))
 
     def _auth_check(self, call: Call, parts: dict[str, str]) -> Reply:
@@ -151,8 +146,9 @@ class Hub:
 
     def _whoami(self, call: Call, parts: dict[str, str]) -> Reply:
         if call.account is None:
-            return _refusal(BAD_TOKEN)
-        access = {"displayName": "practice", "role": call.account.role}
+            return _BAD_TOKEN.reply
+        role = "read" if call.account.reads_gated else "fineGrained"
+        access = {"displayName": "practice", "role": role}
         auth = {"type": "access_token", "accessToken": access}
         return _json(
             {"type": "user", "id": "0", "name": call.account.name, "orgs": [], "auth": auth}
@@ -234,16 +230,12 @@ def _commit(repository: Repository) -> dict[str, str]:
     return {"X-Repo-Commit": repository.commit}
 
 
-def _missing(message: str, code: str) -> Refusal:
-    return Refusal(HTTPStatus.NOT_FOUND, message, code)
+def _no_entry(repository: Repository) -> Refusal:
+    return Refusal(HTTPStatus.NOT_FOUND, "Entry not found", "EntryNotFound", _commit(repository))
 
 
 def _not_found() -> Reply:
     return Reply(HTTPStatus.NOT_FOUND, {"Content-Type": "text/plain"}, b"Nothing is here.")
-
-
-def _refusal(refusal: Refusal, headers: Mapping[str, str] | None = None) -> Reply:
-    return Reply(refusal.status, {**(headers or {}), **refusal.headers}, refusal.body)
 
 
 def _redirect(path: str, headers: Mapping[str, str] | None = None) -> Reply:

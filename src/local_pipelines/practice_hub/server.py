@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -40,6 +40,7 @@ class Request:
     fault: str | int | None
 
 
+@dataclass(kw_only=True)
 class Port:
     """One of the two servers. It can be closed and opened again at the same address.
 
@@ -53,37 +54,26 @@ class Port:
         tls: Serve https with this context's certificate.
     """
 
-    def __init__(
-        self,
-        name: str,
-        answer: Callable[[Call], Reply],
-        *,
-        account_of: Callable[[str], Account | None],
-        faults: Faults,
-        log: list[Request],
-        number: int = 0,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.name = name
-        self.answer = answer
-        self.account_of = account_of
-        self.faults = faults
-        self.log = log
-        self._number = number
-        self._tls = tls
-        self._server: _Server | None = None
+    name: str
+    answer: Callable[[Call], Reply]
+    account_of: Callable[[str], Account | None]
+    faults: Faults
+    log: list[Request]
+    number: int = 0
+    tls: ssl.SSLContext | None = None
+    _server: _Server | None = field(default=None, init=False)
 
     @property
     def url(self) -> str:
         """The address it listens at, once it was opened."""
-        return f"{'https' if self._tls else 'http'}://{_LOOPBACK}:{self._number}"
+        return f"{'https' if self.tls else 'http'}://{_LOOPBACK}:{self.number}"
 
     def open(self) -> None:
         """Listen, and answer in threads of its own."""
         if self._server is not None:
             return
-        self._server = _Server((_LOOPBACK, self._number), self, self._tls)
-        self._number = self._server.server_address[1]
+        self._server = _Server(self)
+        self.number = self._server.server_address[1]
         serve = self._server.serve_forever
         threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
@@ -97,16 +87,15 @@ class Port:
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
     request_queue_size = 128  # a whole class that begins at once
 
-    def __init__(self, address: tuple[str, int], port: Port, tls: ssl.SSLContext | None) -> None:
-        super().__init__(address, _Handler)
+    def __init__(self, port: Port) -> None:
+        super().__init__((_LOOPBACK, port.number), _Handler)
         self.port = port
         self._connections: set[socket.socket] = set()
-        if tls is not None:
+        if port.tls is not None:
             # The handshake waits for the first read, in the connection's own thread.
-            self.socket = tls.wrap_socket(
+            self.socket = port.tls.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
 
@@ -150,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             send(self, Reply(status, headers, body), None, port.faults.over)
             return
         self._call = call = self._read_call(port)
-        self._fault = port.faults.take(call.method, unquote(call.path))
+        self._fault = port.faults.met_by(call.method, unquote(call.path))
         # A fault must not hide what the answer would have been: it may come in the middle of it.
         send(self, port.answer(call), self._fault, port.faults.over)
 
@@ -183,14 +172,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _read_call(self, port: Port) -> Call:
         parts = urlsplit(self.path)
         header = self.headers.get("Authorization")
-        account = port.account_of((header or "").removeprefix("Bearer ").strip())
         return Call(
             method=self.command,
             path=parts.path,
             query=parse_qs(parts.query, keep_blank_values=True),
-            account=account,
+            account=port.account_of((header or "").removeprefix("Bearer ").strip()),
             authorized=header is not None,
-            known=header is None or account is not None,
             span=self.headers.get("Range"),
             body=self.rfile.read(int(self.headers.get("Content-Length") or 0)),
         )

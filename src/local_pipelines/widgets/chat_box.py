@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines.errors import ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.widgets import style
 from local_pipelines.widgets.conversation import Conversation, Turn
 from local_pipelines.wording.columns import columns, pad
@@ -66,7 +66,7 @@ class ChatBox:
             Exception: What the chain raises.
         """
         turn = self._conversation.begin(question)
-        with _Follower(turn, self._show):
+        with _followed(turn, self._show):
             self._conversation.answer(turn)
         return turn.answer
 
@@ -80,7 +80,7 @@ class ChatBox:
 
         def work() -> None:
             # Whatever goes wrong is in the turn, and shown.
-            with _Follower(turn, self._show), suppress(Exception):
+            with _followed(turn, self._show), suppress(Exception):
                 self._conversation.answer(turn)
 
         # LangChain keeps its settings in the context. A daemon: a kernel that is shut down does
@@ -139,9 +139,7 @@ class ChatBox:
             table = {"text/html": self._table()} if self._said() else {}
             return {"text/plain": repr(self), **table}
         if self._view is None:
-            self._view = _View(
-                self, self._conversation, self._greeting, self.example, self._record.hiding
-            )
+            self._view = _View(self, self._conversation, self._greeting, self._record.hiding)
         self._record.show(self._table(), repr(self))
         return style.show(self._view.widget, repr(self))
 
@@ -151,67 +149,53 @@ def _remark(turn: Turn) -> str:
     return {"failed": turn.error, "stopped": tr("(stopped)")}.get(turn.state, "")
 
 
-class _Follower:
-    """Shows an answer while it grows, in a thread of its own.
+@contextmanager
+def _followed(turn: Turn, show: Callable[[Turn], None]) -> Iterator[None]:
+    """Show an answer while it grows, from a thread of its own.
 
     Showing each token would flood the browser; showing one only when the next is there would leave
     the last one of a slow model unseen. So the answer is looked at a few times a second.
     """
+    over = threading.Event()
 
-    def __init__(self, turn: Turn, show: Callable[[Turn], None]) -> None:
-        self._turn, self._show = turn, show
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self._show(self._turn)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self._show(self._turn)
-
-    def _follow(self) -> None:
+    def follow() -> None:
         shown = ""
         # Each time the whole answer is sent: the longer it is, the more rarely.
-        while not self._over.wait(0.05 + len(self._turn.answer) / 200_000):
-            if self._turn.answer != shown:
-                shown = self._turn.answer
-                self._show(self._turn)
+        while not over.wait(0.05 + len(turn.answer) / 200_000):
+            if turn.answer != shown:
+                shown = turn.answer
+                show(turn)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    show(turn)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        show(turn)
 
 
 class _View:
     """The widgets of one chat box."""
 
-    def __init__(
-        self, box: ChatBox, conversation: Conversation, greeting: str, example: str, rule: str
-    ) -> None:
-        import ipywidgets
-
+    def __init__(self, box: ChatBox, conversation: Conversation, greeting: str, rule: str) -> None:
         self._box, self._conversation, self._greeting = box, conversation, greeting
         self._lock = threading.RLock()
-        self._entry = _Entry(
-            tr("Ask something, such as: {example}").format(example=example) if example else "",
-            self._send,
+        hint = tr("Ask something, such as: {example}") if box.example else ""
+        self._entry = _Entry(hint.format(example=box.example), self._send)
+        self._turns = style.made("VBox", "lp-turns")
+        log = style.made("Box", "lp-log", [self._turns], tabbable=True)
+        self._status = style.made("HTML", "lp-status")
+        self._send_button = _button(tr("Send"), tr("Send the question (Enter)"), self._entry.send)
+        self._send_button.button_style = "primary"
+        self._stop_button = _button(tr("Stop"), tr("Stop the answer"), box.stop, self._entry)
+        self._clear_button = _button(
+            tr("Clear"), tr("Forget the conversation"), box.clear, self._entry
         )
-        self._turns = ipywidgets.VBox()
-        self._turns.add_class("lp-turns")
-        log = ipywidgets.Box([self._turns], tabbable=True)
-        log.add_class("lp-log")
-        self._status = ipywidgets.HTML()
-        self._status.add_class("lp-status")
-        self._buttons = {
-            "Send": _button(
-                tr("Send"), tr("Send the question (Enter)"), self._entry.send, "primary"
-            ),
-            "Stop": _button(tr("Stop"), tr("Stop the answer"), self._then_focus(box.stop)),
-            "Clear": _button(
-                tr("Clear"), tr("Forget the conversation"), self._then_focus(box.clear)
-            ),
-        }
-        row = ipywidgets.HBox([self._entry.widget, *self._buttons.values()])
-        row.add_class("lp-row")
+        buttons = (self._send_button, self._stop_button, self._clear_button)
+        row = style.made("HBox", "lp-row", [self._entry.widget, *buttons])
         self.widget = style.styled("lp-chat", [log, self._status, row], rule)
         self._pages: dict[Turn, Any] = {}
         self.rebuild()
@@ -222,20 +206,11 @@ class _View:
                 self._entry.widget.value = ""
                 self._box.send(question)
 
-    def _then_focus(self, act: Callable[[], None]) -> Callable[[], None]:
-        def both() -> None:
-            act()
-            self._entry.widget.focus()
-
-        return both
-
     def rebuild(self) -> None:
         """Show the whole conversation anew."""
-        import ipywidgets
-
         with self._lock:
             self._pages = {}
-            greeting = [ipywidgets.HTML(_bubble("model", self._greeting))]
+            greeting = [style.made("HTML", "lp-page", _bubble("model", self._greeting))]
             self._turns.children = greeting if self._greeting else []
             for turn in list(self._conversation.turns):
                 self.show(turn)
@@ -243,8 +218,6 @@ class _View:
 
     def show(self, turn: Turn) -> None:
         """Show a turn as it is now; one that has been cleared away is not shown."""
-        import ipywidgets
-
         with self._lock:
             if turn not in self._conversation.turns:
                 return
@@ -252,7 +225,7 @@ class _View:
             if turn in self._pages:
                 self._pages[turn].value = text
             else:
-                self._pages[turn] = ipywidgets.HTML(text)
+                self._pages[turn] = style.made("HTML", "lp-page", text)
                 self._turns.children = (*self._turns.children, self._pages[turn])
             self.update()
 
@@ -262,12 +235,12 @@ class _View:
             turns = self._conversation.turns
             turn = self._conversation.running
             self._status.value = _status(turn or (turns[-1] if turns else None))
-            was_running = self._buttons["Send"].disabled
-            self._buttons["Send"].disabled = turn is not None
+            was_running = self._send_button.disabled
+            self._send_button.disabled = turn is not None
             stoppable = turn is not None and not turn.halt.is_set()
-            self._buttons["Stop"].disabled = not stoppable
-            self._buttons["Stop"].button_style = "warning" if stoppable else ""
-            self._buttons["Clear"].disabled = not turns
+            self._stop_button.disabled = not stoppable
+            self._stop_button.button_style = "warning" if stoppable else ""
+            self._clear_button.disabled = not turns
             if turn is not None and not was_running:
                 self._entry.widget.focus()  # a button that is switched off loses the focus
 
@@ -283,15 +256,11 @@ class _Entry:
     _MEMORY = 2.0  # seconds in which a text that comes belongs to an Enter before
 
     def __init__(self, placeholder: str, send: Callable[[str], None]) -> None:
-        import ipywidgets
-
         self._send_text = send
         self._entered = float("-inf")
         self._lock = threading.RLock()
-        self.widget = ipywidgets.Text(
-            description=tr("Your question"), placeholder=placeholder, continuous_update=False
-        )
-        self.widget.add_class("lp-entry")
+        self.widget = style.made("Text", "lp-entry", continuous_update=False)
+        self.widget.description, self.widget.placeholder = tr("Your question"), placeholder
         self.widget.on_msg(self._on_message)
         self.widget.observe(self._on_text, names="value")
 
@@ -320,11 +289,11 @@ class _Entry:
             self._send_text(self.widget.value)
 
 
-def _button(text: str, tooltip: str, act: Callable[[], None], look: str = "") -> Any:
-    import ipywidgets
-
-    button = ipywidgets.Button(description=text, tooltip=tooltip, button_style=look)
+def _button(text: str, tooltip: str, act: Callable[[], None], focus: _Entry | None = None) -> Any:
+    button = style.made("Button", "lp-button", description=text, tooltip=tooltip)
     button.on_click(lambda _: act())
+    if focus:
+        button.on_click(lambda _: focus.widget.focus())
     return button
 
 
@@ -393,10 +362,7 @@ def chat_box(
         Exception: What the chain raises, without a browser only; in a browser the box shows it.
     """
     if isinstance(recorded, str):
-        raise ParameterError(
-            tr("recorded is a text."),
-            next_step=tr("Write a list: recorded=[{recorded!r}].").format(recorded=recorded),
-        )
+        raise failure("recorded-is-text", recorded=recorded)
     box = ChatBox(chain, greeting=greeting)
     questions = default_questions(remembers=box.remembers) if recorded is None else recorded
     box.example = next(iter(questions), "")

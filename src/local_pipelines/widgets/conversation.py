@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, get_origin
 
-from local_pipelines.errors import LocalPipelinesError, ParameterError
+from local_pipelines.errors import LocalPipelinesError, ParameterError, failure
 from local_pipelines.wording.messages import tr
 
 if TYPE_CHECKING:
@@ -30,14 +30,7 @@ class Turn:
 
 
 class Conversation:
-    """Asks a chain, remembers, and lets itself be stopped; safe to use from several threads.
-
-    Args:
-        chain: Any Runnable, or a function.
-
-    Raises:
-        ParameterError: The chain takes what a conversation cannot give it.
-    """
+    """Asks a chain, remembers, and lets itself be stopped; safe to use from several threads."""
 
     def __init__(self, chain: Any) -> None:
         from langchain_core.runnables.base import coerce_to_runnable
@@ -45,10 +38,7 @@ class Conversation:
         try:
             self._chain: Runnable[Any, Any] = coerce_to_runnable(chain)
         except TypeError:
-            raise ParameterError(
-                tr("A {kind} is no chain.").format(kind=type(chain).__name__),
-                next_step=tr("Give a model, a chain such as `prompt | llm`, or a function."),
-            ) from None
+            raise failure("no-chain", kind=type(chain).__name__) from None
         self.remembers, self._pack = _input_of(self._chain)
         self.turns: list[Turn] = []
         self._lock = threading.Lock()
@@ -64,32 +54,18 @@ class Conversation:
             return _messages(self.turns)
 
     def begin(self, question: str) -> Turn:
-        """Note a question down; `answer` has it answered.
-
-        Raises:
-            ParameterError: There is no question, or the last one is being answered.
-        """
+        """Note a question down, unless the last one is being answered; `answer` does the rest."""
         if not isinstance(question, str) or not question.strip():
-            raise ParameterError(
-                tr("{question!r} is no question.").format(question=question),
-                next_step=tr("Write a text in quotes."),
-            )
+            raise failure("no-question", question=question)
         with self._lock:
             if self.running:
-                raise ParameterError(
-                    tr("The last question is still being answered."),
-                    next_step=tr("Wait for it, or stop it first."),
-                )
+                raise failure("question-running")
             turn = Turn(_clean(question.strip()))
             self.turns.append(turn)
         return turn
 
     def answer(self, turn: Turn) -> None:
-        """Have the chain answer, and write the answer down piece by piece.
-
-        Raises:
-            Exception: What the chain raises; it is noted in the turn, too.
-        """
+        """Have the chain answer, and write down piece by piece what comes, errors included."""
         try:
             self._stream(turn)
         except Exception as error:
@@ -169,8 +145,6 @@ def _clean(text: str) -> str:
     return text.encode("utf-8", errors="replace").decode("utf-8")
 
 
-# --- what a chain takes -----------------------------------------------------------------------
-
 _Pack = Callable[[Sequence[Turn], str], Any]
 
 
@@ -183,7 +157,7 @@ def _input_of(chain: Runnable[Any, Any]) -> tuple[bool, _Pack]:
     if isinstance(first, BasePromptTemplate):
         return _input_of_prompt(first)
     if isinstance(first, BaseChatModel) or _takes_list(first):
-        return True, _all_messages
+        return True, _messages
     return False, lambda past, question: question
 
 
@@ -223,7 +197,7 @@ def _input_of_prompt(prompt: BasePromptTemplate[Any]) -> tuple[bool, _Pack]:
         case [], [text]:
             return False, lambda past, question: {text: question}
         case [history], []:
-            return True, lambda past, question: {history: _all_messages(past, question)}
+            return True, lambda past, question: {history: _messages(past, question)}
         case [history], [text]:
             return True, lambda past, question: {history: _messages(past), text: question}
     raise ParameterError(
@@ -235,19 +209,14 @@ def _input_of_prompt(prompt: BasePromptTemplate[Any]) -> tuple[bool, _Pack]:
     )
 
 
-def _all_messages(past: Sequence[Turn], question: str) -> list[BaseMessage]:
-    from langchain_core.messages import HumanMessage
-
-    return [*_messages(past), HumanMessage(question)]
-
-
-def _messages(turns: Sequence[Turn]) -> list[BaseMessage]:
+def _messages(turns: Sequence[Turn], question: str = "") -> list[BaseMessage]:
     from langchain_core.messages import AIMessage, HumanMessage
 
     # Models want questions and answers in turn: one that has no answer is not passed on.
-    return [
+    said: list[BaseMessage] = [
         message
         for turn in turns
         if turn.answer and turn.state in {"done", "stopped"}
         for message in (HumanMessage(turn.question), AIMessage(turn.answer))
     ]
+    return [*said, HumanMessage(question)] if question else said

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Generic, TypeVar
 
-from local_pipelines.errors import CredentialError, DeviceError, ModelError, ParameterError
+from local_pipelines.errors import CredentialError, DeviceError, ModelError, failure
 from local_pipelines.models.catalogue import catalogue
 from local_pipelines.models.fit import will_it_fit
 from local_pipelines.models.names import locate
@@ -70,20 +70,12 @@ class Picker(Generic[Value]):
     @value.setter
     def value(self, value: Value) -> None:
         # 0 == False and 1 == True: a slip, not a device
-        if isinstance(value, bool) or value not in [each.value for each in self._open]:
-            closed = next((each for each in self._closed if each.value == value), None)
-            refusal = (
-                tr("{value!r} is no device to choose here.")
-                if self._kind == "device"
-                else tr("{value!r} is no model to choose here.")
-            )
-            raise ParameterError(
-                refusal.format(value=value),
-                sentence(capitalised(closed.obstacle)) if closed else "",
-                tr("Choose one of {names}.").format(
-                    names=", ".join(repr(each.value) for each in self._open)
-                ),
-            )
+        names = [each.value for each in self._open]
+        if isinstance(value, bool) or value not in names:
+            obstacle = next((each.obstacle for each in self._closed if each.value == value), "")
+            reason = "no-device-to-choose" if self._kind == "device" else "no-model-to-choose"
+            hint = sentence(capitalised(obstacle)) if obstacle else ""
+            raise failure(reason, hint, value=value, names=", ".join(map(repr, names)))
         self._value = value
         if self._radio is not None:
             self._radio.value = value
@@ -99,36 +91,32 @@ class Picker(Generic[Value]):
         return style.show(self._widget, repr(self))
 
     def _make_widget(self) -> Any:
-        import ipywidgets
-
-        self._radio = ipywidgets.RadioButtons(
+        self._radio = style.made(
+            "RadioButtons",
+            "lp-radio",
             options=[(str(each), each.value) for each in self._open],
             value=self._value,
             description=capitalised(tr(self._kind)),
         )
-        chosen = ipywidgets.HTML(self._chosen())
-        chosen.add_class("lp-chosen")
+        chosen = style.made("HTML", "lp-chosen", self._chosen())
 
-        def take(change: dict[str, Any]) -> None:
+        def choose(change: dict[str, Any]) -> None:
             self._value = change["new"]
             chosen.value = self._chosen()
 
-        self._radio.observe(take, names="value")
-        closed = ipywidgets.HTML("".join(self._closed_rows()))
-        closed.add_class("lp-closed")
+        self._radio.observe(choose, names="value")
+        closed = style.made("HTML", "lp-closed", self._closed_rows())
         parts = [self._radio, *([closed] if self._closed else []), chosen]
         return style.styled("lp-picker", parts)
 
-    def _closed_rows(self) -> Iterator[str]:
+    def _closed_rows(self) -> str:
+        rows = "".join(
+            f'<label><input type="radio" disabled><span>{escape(str(replace(each, obstacle="")))}'
+            f'<span class="lp-why"> · {escape(each.obstacle)}</span></span></label>'
+            for each in self._closed
+        )
         label = escape(tr("Not to be had here"))
-        yield f'<div role="group" aria-label="{label}">'
-        for each in self._closed:
-            text = f"{escape(each.name)} — {escape(each.facts)}" if each.facts else each.name
-            yield (
-                f'<label><input type="radio" disabled><span>{text}'
-                f'<span class="lp-why"> · {escape(each.obstacle)}</span></span></label>'
-            )
-        yield "</div>"
+        return f'<div role="group" aria-label="{label}">{rows}</div>'
 
     def _chosen(self) -> str:
         value = f'"{self._value}"' if isinstance(self._value, str) else str(self._value)
@@ -136,9 +124,6 @@ class Picker(Generic[Value]):
             f"<code>{self._parameter} = {escape(value, quote=False)}</code> "
             f"<span>{escape(self._describe(self._value))}</span>"
         )
-
-
-# --- devices ----------------------------------------------------------------------------------
 
 
 def device_picker(value: str | int = "auto") -> Picker[str | int]:
@@ -181,17 +166,13 @@ def _describe_device(value: str | int) -> str:
 def _absent_devices(present: set[str]) -> Iterator[Choice[str | int]]:
     makers = {"cuda": tr("NVIDIA or AMD GPU"), "xpu": tr("Intel GPU"), "mps": tr("Apple GPU")}
     for family in [each for each in makers if each not in present]:
-        reason = ""
+        reason = tr("torch finds none in this machine")
         try:
             select_device(family)
         except DeviceError as error:
-            # The cause it gives is about CUDA, whichever was asked for.
-            reason = fragment(error.cause) if family == "cuda" else ""
-        reason = reason or tr("torch finds none in this machine")
+            if family == "cuda":  # the cause it gives is about CUDA, whichever was asked for
+                reason = fragment(error.cause) or reason
         yield Choice(value=family, name=family, facts=makers[family], obstacle=reason)
-
-
-# --- models -----------------------------------------------------------------------------------
 
 
 def model_picker(value: str = "pocket") -> Picker[str]:
@@ -217,18 +198,16 @@ def model_picker(value: str = "pocket") -> Picker[str]:
     if wanted not in {choice.value for choice in choices}:
         choices.append(
             _model_choice(wanted, device)
-            if model and model.place
+            if model and (model.place or model.gguf)
             else Choice(value=wanted, name=wanted, facts=tr("from the Hub, not downloaded yet"))
         )
     lines = {choice.value: choice for choice in choices}
-    return Picker(
-        mark("model"), "MODEL_ID", choices, wanted, lambda name: _describe_model(lines[name])
-    )
 
+    def describe(name: str) -> str:
+        facts = filter(None, [*lines[name].facts.split(" · "), lines[name].obstacle])
+        return tr("{name} ({facts})").format(name=lines[name].name, facts=tr(", ").join(facts))
 
-def _describe_model(choice: Choice[str]) -> str:
-    facts = [*choice.facts.split(" · "), choice.obstacle]
-    return tr("{name} ({facts})").format(name=choice.name, facts=tr(", ").join(filter(None, facts)))
+    return Picker(mark("model"), "MODEL_ID", choices, wanted, describe)
 
 
 def _model_choice(model_id: str, device: Any) -> Choice[str]:
@@ -241,7 +220,7 @@ def _model_choice(model_id: str, device: Any) -> Choice[str]:
     if entry:
         facts += [tr("chats") if entry.has_chat_template else tr("continues a text")]
         facts += [tr("gated")] if entry.gated else []
-    facts.append(tr("already here") if fit.cached else tr("to download"))
+    facts.append(tr("already here") if fit.cached or fit.file else tr("to download"))
     obstacle = _obstacle(fit, gated=bool(entry and entry.gated))
     if fit:
         facts.append(tr("fits") if fit.verdict == "fits" else tr("fits tightly"))
@@ -252,21 +231,18 @@ def _obstacle(fit: Any, *, gated: bool) -> str:
     """Why a model cannot be had here, the most stubborn reason first; empty if it can."""
     if fit.verdict == "does not fit":
         if fit.disk_free is not None and (fit.download_bytes or 0) > fit.disk_free:
-            return tr("does not fit on the disk: {free} are free").format(
-                free=gigabytes(fit.disk_free)
-            )
+            reason = tr("does not fit on the disk: {free} are free")
+            return reason.format(free=gigabytes(fit.disk_free))
+        reason = tr("does not fit: needs {needed}, {free} are free on {device}")
         needed, free = gigabytes(fit.memory_needed), gigabytes(fit.memory_free)
-        return tr("does not fit: needs {needed}, {free} are free on {device}").format(
-            needed=needed, free=free, device=fit.device
-        )
+        return reason.format(needed=needed, free=free, device=fit.device)
     if fit.cached:
         return ""
     if hub_is_offline():
         return tr("not downloaded, and HF_HUB_OFFLINE forbids it")
-    if gated:
-        try:
-            token = find_token()
-        except CredentialError as error:
-            return fragment(error.fact)
-        return "" if token else tr("wants a login: accept its terms on its page, then run login()")
+    try:
+        if gated and not find_token():
+            return tr("wants a login: accept its terms on its page, then run login()")
+    except CredentialError as error:
+        return fragment(error.fact)
     return ""

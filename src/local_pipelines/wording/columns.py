@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 
 # Where a line may end in text without blanks: after a wide character, and the closing mark, if
@@ -55,18 +54,9 @@ def fold(text: str, width: int, *, head: str, indent: int) -> str:
 
     `head` stands before it in the first line.
     """
-    if text.isascii() or len(text) == columns(text):
-        return textwrap.fill(
-            text,
-            width,
-            initial_indent=pad(head, indent),
-            subsequent_indent=" " * indent,
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-    lines, room = [""], width - indent
-    for piece in _PIECE.findall(text):
-        if lines[-1] and columns(lines[-1] + piece.rstrip()) > room:
+    lines, space = [""], width - indent
+    for piece in _PIECE.findall(re.sub(r"\s", " ", text)):
+        if lines[-1] and columns(lines[-1] + piece.rstrip()) > space:
             lines.append("")
         lines[-1] += piece if lines[-1] or piece.strip() else ""
     return pad(head, indent) + ("\n" + " " * indent).join(line.rstrip() for line in lines)
@@ -81,8 +71,8 @@ def html_table(
     """
     top = _html_row(head, ['th scope="col"'] * len(head)) if head else ""
     top = f"<thead>{top}</thead>" if top else ""
-    first = 'th scope="row"' if row_heads else "td"
-    body = "".join(_html_row(row, [first, *["td"] * (len(row) - 1)]) for row in rows)
+    front = 'th scope="row"' if row_heads else "td"
+    body = "".join(_html_row(row, [front, *["td"] * (len(row) - 1)]) for row in rows)
     return f"<table>{top}<tbody>{body}</tbody></table>"
 
 

@@ -12,8 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.addresses import without_home
 from local_pipelines.workbench.settings import expanded_path, hub_is_offline, set_variable
 
@@ -61,18 +61,9 @@ def place_cache(notes: list[str]) -> Path:
 def _cache_note(folder: Path, name: str, fault: str) -> str:
     shown = without_home(str(folder))
     if hub_is_offline() and _is_folder(folder):
-        return tr(
-            "{folder} cannot be written to; as offline mode is on, the models in it can be"
-            " used all the same."
-        ).format(folder=shown)
-    return paragraph(
-        tr("Models cannot be kept in {folder}: {fault}.").format(folder=shown, fault=fault),
-        tr("{name} says so.").format(name=name)
-        if name in os.environ
-        else tr("It is where they go as long as HF_HOME is not set."),
-        tr('Only "pocket" works so: it comes with the course.'),
-        tr("Set HF_HOME in .env to a folder that you may write to, then run this again."),
-    )
+        return told("cache-only-read", folder=shown)
+    reason = "no-cache-there" if name in os.environ else "no-cache-by-default"
+    return told(reason, folder=shown, fault=fault, name=name)
 
 
 def _is_folder(path: Path) -> bool:
@@ -105,13 +96,7 @@ def frozen_variables() -> list[str]:
     late = [name for name in _FROZEN if _constant(client, name) != _constant(fresh, name)]
     if "HF_HOME" in late:  # the others that hang on it say nothing new
         late = [name for name in late if name not in _PATHS[1:]]
-    return [
-        tr(
-            "{name} was changed after huggingface_hub had been imported, so it does not count yet:"
-            " restart the kernel and run this cell first."
-        ).format(name=name)
-        for name in late
-    ]
+    return [told("changed-too-late", name=name) for name in late]
 
 
 def _constant(client: object, variable: str) -> object:

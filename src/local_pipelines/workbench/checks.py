@@ -6,8 +6,7 @@ import math
 import reprlib
 from numbers import Real
 
-from local_pipelines.errors import ParameterError
-from local_pipelines.wording.messages import tr
+from local_pipelines.errors import failure
 
 
 def is_whole(value: object, low: int, high: int | None = None) -> bool:
@@ -60,17 +59,9 @@ def whole_number(
     """
     if isinstance(value, int) and is_whole(value, low, high):
         return value
-    form = (
-        tr("{name}={value} cannot work: it is a whole number from {low} upward.")
-        if high is None
-        else tr("{name}={value} cannot work: it is a whole number from {low} to {high}.")
-    )
-    raise ParameterError(
-        form.format(name=name, value=_shown(value), low=low, high=high),
-        next_step=tr("Write {name}={number}.").format(
-            name=name, number=low if example is None else example
-        ),
-    )
+    limits = {"low": low, "high": high, "number": low if example is None else example}
+    reason = "number-from" if high is None else "number-within"
+    raise failure(reason, name=name, value=_shown(value), **limits)
 
 
 def _shown(value: object) -> str:

@@ -9,14 +9,15 @@ import os
 import string
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from local_pipelines.errors import CredentialError
+from local_pipelines.errors import failure
 from local_pipelines.wording.grammar import paragraph
-from local_pipelines.wording.messages import mark, tr
+from local_pipelines.wording.messages import tr
 from local_pipelines.workbench.cache_folder import cache_home
 from local_pipelines.workbench.front_end import running_kernel
 from local_pipelines.workbench.patience import within
@@ -81,15 +82,13 @@ def clean_token(raw: str, source: str) -> str | None:
         if fault := _invalid_character(character):
             length = len(token)
             del raw, token  # some show the variables of a traceback
-            raise CredentialError(
-                tr(
-                    "The text found as a token ({source}) cannot be one: character {position} of"
-                    " {length} is {fault}."
-                ).format(source=source, position=position, length=length, fault=fault),
-                tr("A token is one word of letters, digits and underscores that begins with hf_."),
-                tr("Copy it again, whole and alone; your tokens are at {token_page}.").format(
-                    token_page=TOKEN_PAGE
-                ),
+            raise failure(
+                "no-token-form",
+                source=source,
+                position=position,
+                length=length,
+                fault=fault,
+                token_page=TOKEN_PAGE,
             )
     return token or None
 
@@ -115,7 +114,7 @@ def find_token() -> Token | None:
     Raises:
         CredentialError: If what was found cannot be a token, or the token file cannot be read.
     """
-    return _first_token([*_VARIABLES, *_STORES])
+    return _token_in(_places())
 
 
 def place_token() -> None:
@@ -134,15 +133,31 @@ def place_token() -> None:
         set_variable("HF_TOKEN", token.reveal())
 
 
-def _first_token(places: list[_Place]) -> Token | None:
+def _places(*, to_log_in: bool = False) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Where a token may be, and how it is read; no variable holds what is there."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        yield name, partial(_variable, name)
+    if to_log_in:
+        yield ".env", _read_env_file
+    yield tr("token file"), _read_token_file
+    yield tr("Colab secret"), _read_colab_secret
+    if to_log_in:
+        yield tr("prompt"), _typed_token
+
+
+def _variable(name: str) -> str:
+    return os.environ.get(name, "")
+
+
+def _token_in(places: Iterator[tuple[str, Callable[[], str]]]) -> Token | None:
     for source, read in places:
-        if secret := clean_token(read(), tr(source)):
-            return _wrapped(tr(source), secret)
+        if secret := clean_token(read(), source):
+            return Token(source, _hidden(secret))
     return None
 
 
-def _wrapped(source: str, secret: str) -> Token:
-    return Token(source, reveal=lambda: secret)
+def _hidden(secret: str) -> Callable[[], str]:
+    return lambda: secret
 
 
 def _token_file() -> Path:
@@ -162,11 +177,7 @@ def _read_token_file() -> str:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else tr("it is not UTF-8 text")
     # Raised outside the handler: a decoding error carries the file's content along.
-    raise CredentialError(
-        tr("The file that holds the token cannot be read: {reason}.").format(reason=reason),
-        tr("It is HF_TOKEN_PATH, or the file named token in HF_HOME."),
-        tr("Mend or delete it, or put the token into HF_TOKEN."),
-    )
+    raise failure("token-file-unreadable", reason=reason)
 
 
 def _read_colab_secret() -> str:
@@ -178,17 +189,6 @@ def _read_colab_secret() -> str:
         return userdata.get("HF_TOKEN") or ""
     except Exception:  # noqa: BLE001 - no such secret, access not granted, time-out: there is none
         return ""
-
-
-_Place = tuple[str, Callable[[], str]]
-_VARIABLES: list[_Place] = [
-    ("HF_TOKEN", lambda: os.environ.get("HF_TOKEN", "")),
-    ("HUGGING_FACE_HUB_TOKEN", lambda: os.environ.get("HUGGING_FACE_HUB_TOKEN", "")),
-]
-_STORES: list[_Place] = [
-    (mark("token file"), lambda: _read_token_file()),
-    (mark("Colab secret"), lambda: _read_colab_secret()),
-]
 
 
 def _read_env_file() -> str:
@@ -222,7 +222,7 @@ def login(store: bool = False) -> Account | None:
         CredentialError: If there is no token and nobody to ask, if the text found cannot be a
             token, if the Hub refuses it, or if it cannot be stored.
     """
-    token = _first_token([*_VARIABLES, (".env", _read_env_file), *_STORES]) or _prompt_for_token()
+    token = _token_in(_places(to_log_in=True))
     if token is None:
         return None
     account = _account(token)
@@ -232,22 +232,15 @@ def login(store: bool = False) -> Account | None:
     return account
 
 
-def _prompt_for_token() -> Token | None:
-    if somebody_is_there():
-        import getpass
+def _typed_token() -> str:
+    if not somebody_is_there():
+        raise failure("no-token-at-all", token_page=TOKEN_PAGE)
+    import getpass
 
-        try:
-            secret = clean_token(getpass.getpass(tr("Hugging Face token (hidden): ")), tr("prompt"))
-        except EOFError:
-            return None
-        return _wrapped(tr("prompt"), secret) if secret else None
-    raise CredentialError(
-        tr("No Hugging Face token was found."),
-        tr("This runs without a person at the keyboard, so nobody can be asked for one."),
-        tr("Make a token at {token_page} and set HF_TOKEN in .env or in the environment.").format(
-            token_page=TOKEN_PAGE
-        ),
-    )
+    try:
+        return getpass.getpass(tr("Hugging Face token (hidden): "))
+    except EOFError:
+        return ""
 
 
 def somebody_is_there() -> bool:
@@ -262,35 +255,19 @@ def _account(token: Token) -> Account:
     if hub_is_offline():
         note = tr("Offline mode is on, so the Hub was not asked whose it is.")
         return Account(None, token.source, note)
-    answer = _whoami(token)
-    if answer == 401:
-        raise CredentialError(
-            tr("The Hub does not accept the token ({source}).").format(source=token.source),
-            tr("It was revoked, has expired, or was not copied whole."),
-            tr("Make a new one at {token_page} and put it in the old one's place.").format(
-                token_page=TOKEN_PAGE
-            ),
-        )
-    if isinstance(answer, str):
-        return Account(answer, token.source)
-    return Account(None, token.source, tr("The Hub did not say whose it is."))
-
-
-def _whoami(token: Token) -> str | int | None:
-    """Ask the Hub for the account's name; give its status code, or `None`, when it does not tell.
-
-    The client's own `whoami` waits without end for a Hub that hangs: it gets a thread of its own.
-    """
 
     def put_question() -> str:
         import huggingface_hub
 
         return str(huggingface_hub.whoami(token=token.reveal())["name"])
 
-    try:
-        return within(WHOAMI_SECONDS, put_question)
+    try:  # the client's own `whoami` waits without end for a Hub that hangs
+        return Account(within(WHOAMI_SECONDS, put_question), token.source)
     except Exception as error:  # noqa: BLE001 - its text may hold the token: it ends here
-        return getattr(getattr(error, "response", None), "status_code", None)
+        status = getattr(getattr(error, "response", None), "status_code", None)
+    if status == 401:
+        raise failure("found-token-refused", source=token.source, token_page=TOKEN_PAGE)
+    return Account(None, token.source, tr("The Hub did not say whose it is."))
 
 
 def _write_token_file(token: Token) -> None:
@@ -308,8 +285,4 @@ def _write_token_file(token: Token) -> None:
             Path(draft).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise CredentialError(
-            tr("The token cannot be stored: {strerror}.").format(strerror=error.strerror),
-            tr("It is in place for this session all the same."),
-            tr("Set HF_HOME to a folder that you may write to, or leave store=True out."),
-        ) from None
+        raise failure("token-not-stored", strerror=error.strerror) from None

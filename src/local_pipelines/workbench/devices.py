@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from local_pipelines.errors import DeviceError
+from local_pipelines.errors import DeviceError, failure
 from local_pipelines.wording.grammar import capitalised, listed, sentence
 from local_pipelines.wording.messages import mark, ntr, tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.machine import ram
 
 if TYPE_CHECKING:
@@ -135,10 +136,7 @@ def parse_device(prefer: object) -> tuple[str, int | None]:
         return "number", int(text)
     if match := re.fullmatch(r"(cuda|xpu|mps)(?::(\d{1,4}))?", text):
         return match[1], int(match[2]) if match[2] else None
-    raise DeviceError(
-        tr("{prefer!r} is no device.").format(prefer=prefer),
-        next_step=tr("Write one of these: {choices}.").format(choices=tr(_CHOICES)),
-    )
+    raise failure("no-device", prefer=prefer, choices=tr(_CHOICES))
 
 
 def is_openvino_device(device: object) -> bool:
@@ -205,28 +203,18 @@ def _count(family: Any) -> range:
     return range(family.device_count() if family is not None and family.is_available() else 0)
 
 
-def _gpu(name: str, index: int, dtype: str, reason: str, hardware: str, memory: int) -> Device:
-    return Device(
-        index=index,
-        name=name,
-        dtype=dtype,
-        reason=reason.format(hardware=hardware),
-        hardware=hardware,
-        memory_total=memory,
-    )
-
-
 def _cuda(torch: Any, index: int) -> Device:
     # As torch.cuda.is_bf16_supported(including_emulation=False) decides, but for this very GPU.
     native = bool(torch.version.hip) or torch.cuda.get_device_capability(index)[0] >= 8
-    reason = (
-        tr("torch can use {hardware}, which computes in bfloat16.")
-        if native
-        else tr("torch can use {hardware}, which has no fast bfloat16: float16 instead.")
+    hardware = torch.cuda.get_device_name(index)
+    return Device(
+        index=index,
+        name=f"cuda:{index}",
+        dtype="bfloat16" if native else "float16",
+        reason=told("cuda-bfloat16" if native else "cuda-float16", hardware=hardware),
+        hardware=hardware,
+        memory_total=torch.cuda.get_device_properties(index).total_memory,
     )
-    memory = torch.cuda.get_device_properties(index).total_memory
-    dtype = "bfloat16" if native else "float16"
-    return _gpu(f"cuda:{index}", index, dtype, reason, torch.cuda.get_device_name(index), memory)
 
 
 def _too_old(torch: Any, index: int) -> str:
@@ -245,17 +233,20 @@ def _too_old(torch: Any, index: int) -> str:
             return ""
     if not built_for:
         return ""
-    return tr(
-        "{hardware} (compute capability {version}) is not among the GPUs this build of torch was"
-        " made for"
-    ).format(hardware=torch.cuda.get_device_name(index), version=f"{major}.{minor}")
+    hardware = torch.cuda.get_device_name(index)
+    return told("gpu-too-old", hardware=hardware, version=f"{major}.{minor}")
 
 
 def _xpu(torch: Any, index: int) -> Device:
-    reason = tr("torch can use {hardware}, an Intel GPU, which computes in bfloat16.")
-    memory = torch.xpu.get_device_properties(index).total_memory
     hardware = torch.xpu.get_device_name(index)
-    return _gpu(f"xpu:{index}", index, "bfloat16", reason, hardware, memory)
+    return Device(
+        index=index,
+        name=f"xpu:{index}",
+        dtype="bfloat16",
+        reason=told("xpu", hardware=hardware),
+        hardware=hardware,
+        memory_total=torch.xpu.get_device_properties(index).total_memory,
+    )
 
 
 def _mps(torch: Any) -> Device:
@@ -265,19 +256,14 @@ def _mps(torch: Any) -> Device:
     safe = platform.machine() == "arm64" and torch.backends.mps.is_macos_or_newer(14, 0)
     maker = _MAKERS["mps"]
     hardware = getattr(torch.backends.mps, "get_name", lambda: tr(maker))()
-    reason = (
-        tr(
-            "torch can use {hardware}, the GPU of this Mac; bfloat16 because float16 overflows"
-            " in some models."
-        )
-        if safe
-        else tr(
-            "torch can use {hardware}, the GPU of this Mac; float16 because bfloat16 needs an"
-            " Apple processor and macOS 14 or newer."
-        )
+    return Device(
+        index=0,
+        name="mps",
+        dtype="bfloat16" if safe else "float16",
+        reason=told("mps-bfloat16" if safe else "mps-float16", hardware=hardware),
+        hardware=hardware,
+        memory_total=torch.mps.recommended_max_memory(),
     )
-    memory = torch.mps.recommended_max_memory()
-    return _gpu("mps", 0, "bfloat16" if safe else "float16", reason, hardware, memory)
 
 
 def _free_memory(torch: Any, device: Device) -> int | None:
@@ -300,10 +286,7 @@ def _why_no_gpu(torch: Any, accelerators: list[Device], obstacles: list[str]) ->
         return tr("torch was installed without CUDA though an NVIDIA driver is present")
     if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in {"", "-1"}:
         return tr("CUDA_VISIBLE_DEVICES hides the NVIDIA GPU from torch")
-    return tr(
-        "torch finds no usable GPU though an NVIDIA driver is present: it may be too old for"
-        " CUDA {version}"
-    ).format(version=torch.version.cuda)
+    return told("driver-too-old", version=torch.version.cuda)
 
 
 def nvidia_driver_present() -> bool:
@@ -321,11 +304,7 @@ def _cpu(torch: Any, why: str) -> Device:
         index=-1,
         name="cpu",
         dtype="bfloat16" if fast else "float32",
-        reason=(
-            tr("{why}; bfloat16 because this processor computes in it.")
-            if fast
-            else tr("{why}; float32 because this processor has no bfloat16 arithmetic.")
-        ).format(why=why),
+        reason=told("cpu-bfloat16" if fast else "cpu-float32", why=why),
         hardware=_cpu_name(torch),
         memory_total=total,
         memory_free=free,

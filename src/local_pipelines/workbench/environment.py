@@ -12,9 +12,10 @@ import re
 import sys
 from pathlib import Path
 
-from local_pipelines.errors import CredentialError, ParameterError
+from local_pipelines.errors import CredentialError, failure
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import CHOICE, available_languages, find_language, tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.cache_folder import (
     frozen_variables,
     make_paths_absolute,
@@ -30,6 +31,7 @@ from local_pipelines.workbench.packages import (
 )
 from local_pipelines.workbench.report import Environment
 from local_pipelines.workbench.settings import (
+    DEFAULT_HUB,
     drop_empty_variables,
     find_env_file,
     hub_address,
@@ -129,32 +131,22 @@ def setup_environment(
 
 def _hub_line() -> str:
     state = tr("offline (HF_HUB_OFFLINE)") if hub_is_offline() else tr("online allowed")
-    if not (address := hub_address()):
+    if (address := hub_address()) == DEFAULT_HUB:
         return state
-    return tr("{state}; its address is {address} (HF_ENDPOINT)").format(
-        state=state, address=address
-    )
+    text = tr("{state}; its address is {address} (HF_ENDPOINT)")
+    return text.format(state=state, address=address)
 
 
 def _check_language(language: str | None) -> None:
     if language is not None and not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", language):
-        raise ParameterError(
-            tr("{language!r} is no language.").format(language=language),
-            next_step=tr(
-                'Write a tag such as "fr" or "zh-CN"; a settings file goes into env_file=….'
-            ),
-        )
+        raise failure("no-language", language=language)
 
 
 def _language_notes(language: str | None) -> list[str]:
     wanted = language or os.environ.get(CHOICE, "")
     if not wanted or find_language(wanted):
         return []
-    return [
-        tr(
-            "There are no messages in {language!r}: they are in English. There are: {names}."
-        ).format(language=wanted, names=", ".join(available_languages()))
-    ]
+    return [told("no-messages", language=wanted, names=", ".join(available_languages()))]
 
 
 def _place_token(from_file: set[str], notes: list[str]) -> str | None:
@@ -165,12 +157,7 @@ def _place_token(from_file: set[str], notes: list[str]) -> str | None:
         set_variable("HF_TOKEN", token)
         copied = _clean_variable("HF_TOKEN", notes, source="HUGGINGFACEHUB_API_TOKEN")
     if copied:
-        notes.append(
-            tr(
-                "HF_TOKEN was unset; it is now a copy of HUGGINGFACEHUB_API_TOKEN, which LangChain"
-                " reads and the Hub's client does not."
-            )
-        )
+        notes.append(told("token-copied"))
     try:
         found = find_token()
     except CredentialError as error:
@@ -210,18 +197,9 @@ def _place_tracing(notes: list[str]) -> str:
             variable=asked
         )
     if asked and os.environ[asked].strip().lower() not in {"false", "0", "no", "off"}:
-        notes.append(
-            tr('{variable} does not switch tracing on: only the word "true" does.').format(
-                variable=asked
-            )
-        )
+        notes.append(told("tracing-word", variable=asked))
     if os.environ.get("LANGCHAIN_TRACING", "") not in {"", "0", "false", "False"}:
-        notes.append(
-            tr(
-                "LANGCHAIN_TRACING makes every chain fail: take it away; its successor is"
-                " LANGSMITH_TRACING."
-            )
-        )
+        notes.append(told("tracing-of-old"))
     return tr("off ({variable})").format(variable=asked) if asked else tr("off")
 
 
@@ -231,9 +209,5 @@ def package_notes() -> list[str]:
     missing = unmet_requirements() or [n for n, v in installed_versions(NEEDED).items() if not v]
     if missing:
         words = ", ".join(f'"{name}"' for name in missing)
-        notes.append(
-            tr("The course needs other packages than are here: install_packages({words}).").format(
-                words=words
-            )
-        )
+        notes.append(told("packages-missing", words=words))
     return notes

@@ -19,9 +19,10 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from local_pipelines.errors import MissingPackageError, ParameterError
+from local_pipelines.errors import failure
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.addresses import without_home
 from local_pipelines.workbench.versions import installed_version
 
@@ -125,11 +126,7 @@ def torchvision_fault() -> str:
     fits = all(need.specifier.contains(torch, prereleases=True) for need in wanted)
     if fits and not _other_build(torch, vision):
         return ""
-    return tr(
-        "torchvision {vision} does not fit torch {torch}: where transformers fails with `Could not"
-        " import module` or `operator torchvision::nms does not exist`, this is why. The course"
-        " needs no torchvision: run `%pip uninstall -y torchvision` and restart the kernel."
-    ).format(vision=vision, torch=torch)
+    return told("torchvision-misfit", vision=vision, torch=torch)
 
 
 def _other_build(torch: str, vision: str) -> bool:
@@ -145,19 +142,11 @@ def _requirements(text: str) -> list[Requirement]:
     if text in ("", *_EXTRAS):
         if installed_version(_COURSE):  # else pip would look for a stranger's package of our name
             return [Requirement(f"{_COURSE}[{text}]")]
-        raise MissingPackageError(
-            tr("What {extra} needs is unknown, as {course} is not installed here.").format(
-                extra=text or tr("the course"), course=_COURSE
-            ),
-            next_step=tr("Run `%pip install -e .` from the course's folder, then this cell again."),
-        )
+        raise failure("needs-unknown", extra=text or tr("the course"), course=_COURSE)
     try:
         need = Requirement(text)
     except InvalidRequirement:
-        raise ParameterError(
-            tr("{text!r} names no package.").format(text=text),
-            next_step=tr('Write a name as pip takes it, such as "ray" or "ray>=2.40".'),
-        ) from None
+        raise failure("no-package-name", text=text) from None
     return [need] if need.marker is None or need.marker.evaluate() else []
 
 
@@ -204,11 +193,7 @@ def _in_use() -> set[str]:
 def run_installer(needs: list[str]) -> None:
     """Run pip, or uv, and show a failure."""
     if fault := what_failed([*installer_command(), *needs]):
-        raise MissingPackageError(
-            tr("Installing {names} failed.").format(names=", ".join(needs)),
-            without_home(fault),
-            tr("Check the spelling and the network, then run this cell again."),
-        )
+        raise failure("not-installed", without_home(fault), names=", ".join(needs))
 
 
 def what_failed(command: list[str]) -> str:
@@ -236,10 +221,4 @@ def installer_command() -> list[str]:
         return [sys.executable, "-m", "pip", "install", *quiet]
     if uv := shutil.which("uv"):  # an environment made by uv has no pip inside
         return [uv, "pip", "install", "--color", "never", "--python", sys.executable]
-    raise MissingPackageError(
-        tr("Neither pip nor uv was found, so nothing can be installed from here."),
-        next_step=tr(
-            "Run `{name} -m ensurepip` in a terminal with this environment switched on,"
-            " then this cell again."
-        ).format(name=Path(sys.executable).name),
-    )
+    raise failure("no-installer", name=Path(sys.executable).name)

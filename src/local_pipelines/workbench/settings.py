@@ -12,15 +12,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from local_pipelines.errors import EnvironmentFileError
+from local_pipelines.errors import failure
 from local_pipelines.wording.messages import tr
+from local_pipelines.wording.sentences import told
 from local_pipelines.workbench.addresses import shown_address, without_home
 
 # An empty one is worse than none: it keeps .env's from being read, or is taken for a real path.
 _EMPTY_IS_UNSET = ("HF_TOKEN", "HF_HOME", "HF_HUB_CACHE", "HF_TOKEN_PATH", "HF_ENDPOINT")
 _TRUE = {"1", "ON", "YES", "TRUE"}  # the words that huggingface_hub takes for true
-_HUB = "https://huggingface.co"
-
+DEFAULT_HUB = "https://huggingface.co"
 
 # Each variable's value before and after.
 _changes: dict[str, tuple[str | None, str | None]] = {}
@@ -74,10 +74,10 @@ def hub_is_offline() -> bool:
 
 
 def hub_address() -> str:
-    """Say which Hub the client asks, without a password in its address; "" is huggingface.co."""
+    """Say which Hub the client asks, without a password in its address."""
     client = sys.modules.get("huggingface_hub.constants")
-    address = str(client.ENDPOINT) if client else os.environ.get("HF_ENDPOINT", _HUB)
-    return "" if address.rstrip("/") == _HUB else shown_address(address)
+    address = client.ENDPOINT if client else os.environ.get("HF_ENDPOINT", DEFAULT_HUB)
+    return shown_address(str(address).rstrip("/"))
 
 
 def find_env_file(notes: list[str] | None = None) -> Path | None:
@@ -90,12 +90,7 @@ def find_env_file(notes: list[str] | None = None) -> Path | None:
         if _is_trusted(path):
             return path
         if notes is not None:
-            notes.append(
-                tr(
-                    "{file} belongs to another user, so it is not read. If you trust it, name it:"
-                    " setup_environment(env_file=…)."
-                ).format(file=shown_path(path))
-            )
+            notes.append(told("settings-of-another-user", file=shown_path(path)))
     return None
 
 
@@ -141,22 +136,15 @@ def load_env_file(path: Path, notes: list[str]) -> set[str]:
 
     lines = list(parse_stream(io.StringIO(_read(path))))
     if broken := [str(line.original.line) for line in lines if line.error]:
-        notes.append(
-            tr(
-                "{file}, line {numbers}: not understood and left out. Each line is written"
-                " NAME=value."
-            ).format(file=shown_path(path), numbers=", ".join(broken))
-        )
+        numbers = ", ".join(broken)
+        notes.append(told("lines-not-understood", file=shown_path(path), numbers=numbers))
     good = "".join(line.original.string for line in lines if not line.error)
     values = DotEnv(None, stream=io.StringIO(good), override=False).dict()
     filled = {name: value for name, value in values.items() if value}
     taken = {name for name in filled if name not in os.environ}
     if shadowed := [n for n, v in filled.items() if n not in taken and os.environ[n] != v]:
-        notes.append(
-            tr("Set in the environment already, so {file} does not count for: {names}.").format(
-                file=shown_path(path), names=", ".join(shadowed)
-            )
-        )
+        names = ", ".join(shadowed)
+        notes.append(told("settings-shadowed", file=shown_path(path), names=names))
     for name in taken:
         set_variable(name, filled[name])
     return taken
@@ -167,10 +155,7 @@ def _read(path: Path) -> str:
         text = path.read_text(encoding="utf-8-sig")
         reason = tr("it is not text") if "\0" in text else ""
     except FileNotFoundError:
-        raise EnvironmentFileError(
-            tr("There is no settings file {path}.").format(path=shown_path(path)),
-            next_step=tr("Correct the path in env_file=…, or leave it out: none is needed."),
-        ) from None
+        raise failure("no-settings-file", path=shown_path(path)) from None
     except UnicodeDecodeError:
         reason = tr("it is not UTF-8 text")
     except OSError as error:
@@ -178,15 +163,7 @@ def _read(path: Path) -> str:
     if not reason:
         return text
     # Raised outside the handlers: a decoding error carries the file's content, token included.
-    raise EnvironmentFileError(
-        tr("The settings file {path} cannot be read: {reason}.").format(
-            path=shown_path(path), reason=reason
-        ),
-        next_step=tr(
-            "Save it as a UTF-8 text file that you may read, or take it away: the"
-            " course runs without it."
-        ),
-    )
+    raise failure("settings-unreadable", path=shown_path(path), reason=reason)
 
 
 def shown_path(path: Path) -> str:

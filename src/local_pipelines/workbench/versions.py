@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 from packaging.version import Version
 
-from local_pipelines.errors import LocalPipelinesError, MissingPackageError
-from local_pipelines.wording.messages import tr
+from local_pipelines.errors import LocalPipelinesError, failure
 
 
 class Tried(NamedTuple):
@@ -44,13 +43,7 @@ def check_versions(*names: str) -> None:
     for name in names:
         version, oldest = installed_version(name), TRIED[name].oldest
         if version is not None and Version(version) < Version(oldest):
-            raise MissingPackageError(
-                tr("{name} {version} is too old for this course.").format(
-                    name=name, version=version
-                ),
-                tr("Its oldest version that works is {oldest}.").format(oldest=oldest),
-                tr("Run `%pip install --upgrade {name}` and restart the kernel.").format(name=name),
-            )
+            raise failure("package-too-old", name=name, version=version, oldest=oldest)
 
 
 @contextmanager
@@ -83,13 +76,8 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def _broken(names: list[str], error: Exception) -> MissingPackageError:
+def _broken(names: list[str], error: Exception) -> LocalPipelinesError:
     found = ", ".join(f"{name} {installed_version(name)}" for name in names)
     tried = " ".join(f'"{name}<={TRIED[name].newest}"' for name in names)
-    return MissingPackageError(
-        tr("{found} does not do what this course relies on: {error}").format(
-            found=found, error=f"{type(error).__name__}: {error}"
-        ),
-        tr("It is newer than the newest version that was tried."),
-        tr("Run `%pip install {tried}` and restart the kernel.").format(tried=tried),
-    )
+    said = f"{type(error).__name__}: {error}"
+    return failure("package-too-new", found=found, error=said, tried=tried)
