@@ -523,7 +523,13 @@ def call(words: Sequence[str], environ: Mapping[str, str]) -> int:
             continue
 
 
-LINT = [["ruff", "format", "--check"], ["ruff", "check"], ["mypy"], ["course_kit.imports"]]
+LINT = [
+    ["ruff", "format", "--check"],
+    ["ruff", "check"],
+    ["codespell"],
+    ["mypy"],
+    ["course_kit.imports"],
+]
 # A process that dies is not replaced: pytest-xdist would give its file to the next one again and
 # again, and then wait for ever.
 PYTEST = ["pytest", "-n", "2", "--max-worker-restart", "0", "-m", "not gpu"]
