@@ -22,6 +22,10 @@ from traitlets import default
 
 from course_kit.notebooks.pages import find_root
 
+# The HF_HOME whose models out of packages clean rooms borrow, where it is not this process's own:
+# tests have one of their own.
+lender: Path | None = None
+
 
 class _OwnKernelSpecs(KernelSpecManager):
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
@@ -159,7 +163,6 @@ def lend_models(hf_home: Path) -> None:
 
 
 def _models() -> Path:
-    """Where models out of packages are; tests, which have an HF_HOME of their own, say where."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    home = os.environ.get("COURSE_KIT_MODELS") or os.environ.get("HF_HOME") or str(cache)
-    return Path(home).expanduser() / "local_pipelines" / "models"
+    home = lender or Path(os.environ.get("HF_HOME") or cache)
+    return home.expanduser() / "local_pipelines" / "models"

@@ -228,7 +228,7 @@ PLAIN_FIRST = {
     "plot_measurements": r"perf_counter|plt\.",
     "answer_file": r"\.batch\(",
     "GenAIPipeline": r"LLMPipeline",
-    "export_openvino": r"optimum-cli",
+    "export_openvino": r"optimum-cli|export=True",
     "ov_config": r"PERFORMANCE_HINT",
 }
 

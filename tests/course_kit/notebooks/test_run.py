@@ -20,6 +20,7 @@ from nbformat import v4
 
 import course_kit
 from course_kit import __main__ as front
+from course_kit.notebooks import kernels
 from course_kit.notebooks import run as command
 from course_kit.notebooks.executor import Outcome, Watch, run_notebook
 from course_kit.notebooks.pages import find_notebooks
@@ -311,7 +312,7 @@ def test_without_the_real_model_pocket_takes_its_place(
 ) -> None:
     """One line says so; a value that somebody gave is kept."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COURSE_KIT_MODELS", str(tmp_path))
+    monkeypatch.setattr(kernels, "lender", tmp_path)
     path = write(tmp_path / "notebooks/00_a.ipynb", "print(REAL_MODEL_ID)")
     nb = nbformat.read(path, as_version=4)
     nb.cells[0].source += '\nREAL_MODEL_ID = "smollm2"'
