@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +16,12 @@ from typing import Any
 import pytest
 from nbval import plugin
 
+from course_kit.notebooks import kernels
 from course_kit.notebooks.executor import Outcome, run_notebook
 from course_kit.notebooks.kernels import CleanRoom, clean_room, lend_models, real_model_is_here
 
 ROOT = Path(__file__).parents[2]
+kernels.lender = Path(os.environ["LOCAL_PIPELINES_TEST_HF_HOME"])  # tests/conftest.py keeps it
 CELL_SECONDS = 300
 SANITISE = Path(__file__).with_name("nbval.cfg")
 # What nbval leaves out itself, pictures included.

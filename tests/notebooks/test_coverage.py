@@ -128,7 +128,8 @@ TAUGHT = {
         r"--weight-format int4",
         r"ov_model_dir",
         r"backend=\"openvino\"",
-        r"latency",
+        r"footprint",
+        r"answers sooner|answers\s+sooner",
     ],
 }
 LINKS = {
@@ -163,13 +164,15 @@ def test_a_lesson_has_its_frame(lesson: str) -> None:
     text = "\n".join(cell.source for cell in nb.cells if cell.cell_type == "markdown")
     anchors = {line.lstrip("# ").strip().replace(" ", "-") for line in text.splitlines()
                if line.startswith("#")}  # fmt: skip
+    anchors |= set(re.findall(r'id="([^"]+)"', text))
     linked = re.findall(r"\]\(#([^)\s]+)\)", text)
     assert linked, "there are no contents"
     assert set(linked) <= anchors, set(linked) - anchors
     assert "References" in anchors
-    assert "What it costs" in text
+    assert re.search(r"What it costs|A run takes", text)
     assert "minutes" in text
-    assert len(text.split()) <= 1_600, len(text.split())
+    words = re.findall(r"\S*[^\W\d_]\S*", text)  # with a letter in them: no bars of tables
+    assert len(words) <= 1_500, len(words)
 
 
 @pytest.mark.parametrize(
