@@ -526,7 +526,7 @@ def call(words: Sequence[str], environ: Mapping[str, str]) -> int:
 LINT = [
     ["ruff", "format", "--check"],
     ["ruff", "check"],
-    ["codespell"],
+    ["codespell_lib"],  # codespell
     ["mypy"],
     ["course_kit.imports"],
 ]

@@ -72,7 +72,9 @@ PROVOKED = (another_python, too_late, no_folder, broken_settings, other_torchvis
 
 
 @pytest.mark.parametrize(
-    ("row", "provoke"), zip(rows("00"), PROVOKED, strict=True), ids=lambda part: str(part)[:40]
+    ("row", "provoke"),
+    zip(rows("00"), PROVOKED, strict=True),
+    ids=lambda part: getattr(part, "__name__", str(part)[:40]),
 )
 def test_row_is_what_happens(
     row: str, provoke: Provoke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -71,7 +71,9 @@ PROVOKED = (misspelt, not_here, gated, cut, misplaced, no_memory)
 
 
 @pytest.mark.parametrize(
-    ("row", "provoke"), zip(rows("01"), PROVOKED, strict=True), ids=lambda part: str(part)[:40]
+    ("row", "provoke"),
+    zip(rows("01"), PROVOKED, strict=True),
+    ids=lambda part: getattr(part, "__name__", str(part)[:40]),
 )
 def test_row_is_what_happens(row: str, provoke: Provoke, tmp_path: Path) -> None:
     """What a row quotes is in the error that the fault gives."""
