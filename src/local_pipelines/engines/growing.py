@@ -160,5 +160,6 @@ def grow_together(
     """
     growing = [(a, new) for a, new in zip(answers, tokens, strict=True) if not a.reason]
     windows = [answer.push(new) for answer, new in growing]
-    for (answer, _), text in zip(growing, decode(windows), strict=True):
+    texts = decode(windows) if windows else []  # of no rows, transformers makes one empty text
+    for (answer, _), text in zip(growing, texts, strict=True):
         yield answer.grow(text, last=last)
