@@ -152,6 +152,7 @@ FAULTS: list[tuple[str, Plant, str]] = [
     ("imports_are_public", source(4, "\nimport local_pipelines.models.fit"), "not a public"),
     ("imports_are_public", source(4, "\nimport local_pipelines\nlocal_pipelines.x"), "public"),
     ("imports_are_public", source(4, "\nimport course_kit.bootstrap"), "for maintainers"),
+    ("plain_comes_first", source(4, "\nload_llm(MODEL_ID)"), "load_llm comes before the plain way"),
     ("images_have_alt_text", source(3, "\n![](badge.svg)"), "no alt text"),
     ("images_have_alt_text", source(3, '\n<img src="badge.svg" alt="">'), "no alt text"),
     ("relative_links_resolve", source(3, "\n[more](missing.md#part)"), "missing.md"),

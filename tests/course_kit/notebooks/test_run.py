@@ -338,7 +338,7 @@ def test_without_a_gpu_nothing_is_run_for_one(
     )
     monkeypatch.setattr(command, "_no_gpu", lambda: "")
     seen: list[Any] = []
-    monkeypatch.setattr(command, "check_names", lambda values, _: seen.append(dict(values)))
+    monkeypatch.setattr(command, "check_names", lambda values, _: seen.append(values) or set())
     monkeypatch.setattr(command, "run_notebook", lambda path, out, **_: Outcome(path, out))
     assert main(["--gpu"]) == 0
     assert seen == [{"DEVICE": 0}]
