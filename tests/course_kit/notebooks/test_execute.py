@@ -9,6 +9,7 @@ import pytest
 from nbformat import v4
 
 from course_kit.notebooks import execute as command
+from course_kit.notebooks import kernels
 from course_kit.notebooks.execute import ExecutionError, execute, merge_streams, normalise
 from course_kit.notebooks.kernels import clean_environment
 
@@ -52,10 +53,27 @@ print([name for name, value in os.environ.items() if "maintainer" in value])
 print(os.path.exists(os.path.expanduser("~/.cache/huggingface")), os.environ["HF_HUB_OFFLINE"])"""
 
 
-def test_run_sees_nothing_of_the_maintainer(root: Path) -> None:
+def test_run_sees_nothing_of_the_maintainer(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A notebook runs offline beside its own files, away from tokens, `.env`, caches, settings."""
+    monkeypatch.setattr(kernels, "lender", tmp_path / "no models")
     nb = execute(write(root, LOOK))
     assert nb.cells[0].outputs[0].text.splitlines() == ["notebooks True ", "[]", "False 1"]
+
+
+def test_a_run_borrows_models_out_of_packages(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What set-up has fetched once is found in the clean room, and nothing else of that cache."""
+    kept = tmp_path / "local_pipelines/models/smollm2"
+    kept.mkdir(parents=True)
+    (tmp_path / "hub").mkdir()
+    monkeypatch.setattr(kernels, "lender", tmp_path)
+    look = "import os, pathlib\nhome = pathlib.Path.home() / '.cache/huggingface'\n"
+    look += "print(*sorted(os.listdir(home)), *sorted(os.listdir(home / 'local_pipelines/models')))"
+    nb = execute(write(root, look))
+    assert nb.cells[0].outputs[0].text == "local_pipelines smollm2\n"
 
 
 def test_stored_notebook_is_normalised(root: Path) -> None:
