@@ -55,6 +55,18 @@ class Lab:
         nbformat.write(notebook, self.folder / name)
         return name
 
+    def stop_kernels(self) -> None:
+        """End the notebooks' kernels: a machine with two cores has no room for idle ones."""
+        for session in json.loads(self._call("GET", "/api/sessions")):
+            self._call("DELETE", f"/api/sessions/{session['id']}")
+
+    def _call(self, method: str, path: str) -> bytes:
+        head = {"Authorization": f"token {TOKEN}"}
+        request = urllib.request.Request(f"{self.url}{path}", method=method, headers=head)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+            body: bytes = answer.read()
+            return body
+
 
 def _free_port() -> int:
     with socket.socket() as listener:
@@ -238,18 +250,4 @@ def open_notebook(lab: Lab, browser: Any) -> Iterator[Callable[..., Notebook]]:
     yield open_
     for context in contexts:
         context.close()
-    _stop_kernels(lab)
-
-
-def _stop_kernels(lab: Lab) -> None:
-    """End the notebooks' kernels: a machine with two cores has no room for idle ones."""
-    head = {"Authorization": f"token {TOKEN}"}
-
-    def call(method: str, path: str) -> bytes:
-        request = urllib.request.Request(f"{lab.url}{path}", method=method, headers=head)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
-            body: bytes = answer.read()
-            return body
-
-    for session in json.loads(call("GET", "/api/sessions")):
-        call("DELETE", f"/api/sessions/{session['id']}")
+    lab.stop_kernels()

@@ -66,6 +66,11 @@ def test_a_question_is_answered_word_by_word(lab: Any, open_notebook: Callable[.
     assert is_at_end(page), "the end of a long answer is out of sight"
 
 
+def remarks(page: Any) -> Any:
+    """What the box itself says of the answers; the record beside the box is out of sight."""
+    return page.locator(".lp-chat").get_by_text("(stopped)")
+
+
 def is_at_end(page: Any) -> bool:
     """Whether the last line of the conversation is within its frame."""
     bottom = "element => element.getBoundingClientRect().bottom"
@@ -83,7 +88,7 @@ def test_stop_stops_a_slow_answer(lab: Any, open_notebook: Callable[..., Any]) -
     ask(page, "Why?")
     answer(page).get_by_text("word5").wait_for()
     stop.click()
-    page.get_by_text("(stopped)").wait_for()
+    remarks(page).wait_for()
     text = answer(page).inner_text()
     time.sleep(0.5)
     assert answer(page).inner_text() == text
@@ -93,9 +98,9 @@ def test_stop_stops_a_slow_answer(lab: Any, open_notebook: Callable[..., Any]) -
     answer(page).get_by_text("word5").wait_for()
     page.keyboard.press("Tab")  # from the field to Stop: Send between them is off
     page.keyboard.press("Enter")
-    page.get_by_text("(stopped)").nth(1).wait_for()
+    remarks(page).nth(1).wait_for()
     page.get_by_role("button", name="Clear").click()
-    page.get_by_text("(stopped)").first.wait_for(state="detached")
+    remarks(page).first.wait_for(state="detached")
     assert page.locator(".lp-bubble").count() == 1, "the greeting stays"
 
 
@@ -135,6 +140,31 @@ def test_a_saved_notebook_holds_no_widget_state(
     assert "".join(output["data"]["text/plain"]).startswith("device: cpu (")
 
 
+def test_a_saved_chat_is_there_when_the_notebook_is_opened_again(
+    lab: Any, open_notebook: Callable[..., Any]
+) -> None:
+    """Without its kernel the conversation stands there as a table, not "model not found"."""
+    notebook = open_notebook(lab.write("again.ipynb", CHAT))
+    notebook.run(0)
+    page = notebook.page
+    record = page.locator("td", has_text="You asked:")
+    ask(page, "Why?")
+    answer(page).get_by_text("word3").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    record.wait_for(state="attached")
+    assert not record.is_visible(), "the conversation is shown twice"
+    notebook.save()
+    page.close()
+    lab.stop_kernels()
+
+    page = open_notebook("again.ipynb").page
+    page.locator("td", has_text="You asked:").wait_for()
+    assert "Why?" in page.locator(".jp-OutputArea").inner_text()
+    missing = page.get_by_text("model not found")
+    missing.wait_for(state="attached")  # after some seconds JupyterLab gives the widget up
+    assert not missing.is_visible()
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_everything_can_be_read_in_both_themes(
     lab: Any, open_notebook: Callable[..., Any], dark: bool
@@ -146,7 +176,7 @@ def test_everything_can_be_read_in_both_themes(
     ask(page, "Why?")
     answer(page).get_by_text("word3").wait_for()
     page.get_by_role("button", name="Stop", exact=True).click()
-    page.get_by_text("(stopped)").wait_for()
+    remarks(page).wait_for()
     ratios = page.evaluate(
         CONTRAST, ".lp-text, .lp-who, .lp-remark, .lp-closed label > span, .lp-chosen span"
     )

@@ -47,7 +47,8 @@ class Record:
     """An output beside a widget, which a notebook keeps and shows when the widget is gone.
 
     A stored widget is a number: opened again, a notebook has "model not found" in its place. While
-    the widget lives, its style (`hiding`) keeps the record out of sight.
+    the widget lives, its style (`hiding`) keeps the record out of sight; when it is gone, the
+    record's style keeps that message out of sight, where JupyterLab trusts the notebook.
     """
 
     def __init__(self) -> None:
@@ -72,4 +73,7 @@ class Record:
             self._handle.update(self._bundle(html, text), raw=True)
 
     def _bundle(self, html: str, text: str) -> dict[str, str]:
-        return {"text/html": f'<div class="{self._class}">{html}</div>', "text/plain": text}
+        place, record = ".jp-OutputArea-child", f'<div class="{self._class}">{html}</div>'
+        gone = f"{place}:has(.{self._class}) + {place}:not(:has(.jupyter-widgets *))"
+        style = f"<style>{gone} {{ display: none; }}</style>"
+        return {"text/html": record + style, "text/plain": text}
