@@ -1,0 +1,64 @@
+"""A question with buttons: a click says at once whether the answer is right, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+from local_pipelines.widgets import style
+
+
+def question_box(
+    text: str, choices: Sequence[tuple[str, str]], answer: Callable[[str], str]
+) -> Any:
+    """Make the widget of one question.
+
+    The buttons are reached with Tab and pressed with Enter; what is said stands in a live region,
+    which a screen reader reads aloud.
+
+    Args:
+        text: The question, in Markdown.
+        choices: The answers to choose from, each with its letter.
+        answer: Gets the letter of the button that was clicked, and gives what is to be said.
+    """
+    said = style.made("HTML", "lp-said", value=_live(""))
+    buttons = []
+    for letter, words in choices:
+        label = f"{letter}  {words.replace('`', '')}"
+        button = style.made("Button", "lp-choice", description=label, tooltip=label)
+        button.on_click(_clicked(letter, answer, said))
+        buttons.append(button)
+    question = style.made("HTML", "lp-question", value=_html(text))
+    return style.made("VBox", "lp-one", [question, *buttons, said])
+
+
+def _clicked(letter: str, answer: Callable[[str], str], said: Any) -> Callable[[Any], None]:
+    def click(_: Any) -> None:
+        said.value = _live(answer(letter))
+
+    return click
+
+
+def _live(text: str) -> str:
+    return f'<div role="status" aria-live="polite">{escape(text)}</div>'
+
+
+def _html(text: str) -> str:
+    """The little Markdown that questions have: code, bold, paragraphs.
+
+    >>> _html("**A** `b`")
+    '<p><b>A</b> <code>b</code></p>'
+    """
+    html = ""
+    parts = re.split(r"```python\n(.*?)\n```", escape(text), flags=re.DOTALL)
+    for number, part in enumerate(parts):
+        html += f"<pre>{part}</pre>" if number % 2 else _paragraphs(part)
+    return html
+
+
+def _paragraphs(text: str) -> str:
+    words = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text)
+    words = re.sub(r"`([^`]+)`", r"<code>\1</code>", words)
+    return "".join(f"<p>{each.strip()}</p>" for each in words.split("\n\n") if each.strip())
