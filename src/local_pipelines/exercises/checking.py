@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from local_pipelines.exercises.calling import RaisedError, TooLongError, bounded
-from local_pipelines.exercises.comparing import UnreadableError, plain, same
+from local_pipelines.exercises.comparing import UnreadableError, attribute, plain, same
 from local_pipelines.exercises.data import LETTERS, Exercise, Wrong
 from local_pipelines.exercises.signs import SIGNS
 from local_pipelines.exercises.verdict import Verdict
@@ -228,7 +228,7 @@ def _endless(arguments: list[Any]) -> tuple[str, ...]:
 
 
 def _judge_chain(exercise: Exercise, answer: Any) -> Verdict:
-    ask = getattr(answer, "invoke", answer)
+    ask = attribute(answer, "invoke") or answer
     if not callable(ask) or isinstance(answer, type):
         return _wrong(exercise, *_kind(exercise, answer))
     here = language()
@@ -254,7 +254,7 @@ def _said_of_output(
     exercise: Exercise, ask: dict[str, Any], question: str, output: Any
 ) -> list[str]:
     """What is wrong with an answer; nothing where it is right."""
-    content = getattr(output, "content", output)
+    content = output if isinstance(output, str) else attribute(output, "content")
     if not isinstance(content, str):
         text = tr("Your chain gave {kind}, and a text is expected of it.")
         return [text.format(kind=type(output).__name__)]

@@ -15,7 +15,7 @@ class UnreadableError(Exception):
     """The value is of no kind that an answer can have."""
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """Give a value as Python's own numbers, texts, lists and dictionaries.
 
     >>> plain((1, "a"))
@@ -24,6 +24,21 @@ def plain(value: Any, depth: int = 0) -> Any:
     Raises:
         UnreadableError: It is something else, or lists lie too deep in each other.
     """
+    try:
+        return _plain(value, 0)
+    except Exception as error:  # an object of a learner's own may raise whatever it likes
+        raise UnreadableError from error
+
+
+def attribute(value: Any, name: str) -> Any:
+    """Look up an attribute of an object that may raise anything; None where there is none."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - see above
+        return None
+
+
+def _plain(value: Any, depth: int) -> Any:
     if depth > _DEEPEST:
         raise UnreadableError
     if type(value).__module__.partition(".")[0] in {"numpy", "torch"} and hasattr(value, "tolist"):
@@ -31,11 +46,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     if value is None or type(value) in {bool, int, float, str}:
         return value
     if isinstance(value, list | tuple):
-        return [plain(each, depth + 1) for each in value]
+        return [_plain(each, depth + 1) for each in value]
     if isinstance(value, dict):
-        return {str(key): plain(each, depth + 1) for key, each in value.items()}
-    if isinstance(getattr(value, "content", None), str):  # LangChain's messages
-        return str(value.content)
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    if isinstance(content := attribute(value, "content"), str):  # LangChain's messages
+        return content
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)

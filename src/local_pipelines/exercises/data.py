@@ -97,8 +97,9 @@ def lesson_number(asked: object) -> str:
     Raises:
         ParameterError: It has none.
     """
-    number = str(asked).strip().lstrip("0") or "0"
-    if isinstance(asked, bool) or number not in lessons():
+    digits = str(asked).strip() if isinstance(asked, str | int) else ""
+    number = str(int(digits)) if digits.isascii() and digits.isdigit() else ""
+    if number not in lessons():
         raise failure("no-exercises-of-lesson", number=repr(asked)[:80], names=", ".join(lessons()))
     return number
 

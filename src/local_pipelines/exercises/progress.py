@@ -92,7 +92,12 @@ def _checked(content: Any) -> Progress:
         records[number] = Record(tries, done)
     if not isinstance(content.get("name", ""), str):
         raise TypeError
-    return Progress(content.get("name", "")[:80], records)
+    return Progress(whole_text(content.get("name", ""))[:80], records)
+
+
+def whole_text(text: str) -> str:
+    """A text without halves of characters, which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def note_try(number: str, *, right: bool) -> str:
@@ -115,7 +120,7 @@ def note_name(name: str) -> str:
     """Keep the name that a learner typed; what comes back is as of `note_try`."""
 
     def set_name(progress: Progress) -> None:
-        progress.name = name.strip()[:80]
+        progress.name = whole_text(str(name)).strip()[:80]
 
     return _change(set_name)
 

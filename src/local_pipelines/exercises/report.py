@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local_pipelines.errors import LocalPipelinesError, failure
 from local_pipelines.exercises.data import lessons, of_lesson
-from local_pipelines.exercises.progress import DamagedError, Progress, read_progress
+from local_pipelines.exercises.progress import DamagedError, Progress, read_progress, whole_text
 from local_pipelines.exercises.progress_page import html_page
 from local_pipelines.wording.columns import html_table
 from local_pipelines.wording.messages import tr
@@ -51,7 +51,7 @@ def _rows(folder: Path) -> Iterator[list[str]]:
     for file in sorted(folder.rglob("*.json")):
         if not file.is_file():
             continue
-        name = file.relative_to(folder).with_suffix("").as_posix()
+        name = whole_text(file.relative_to(folder).with_suffix("").as_posix())
         try:
             progress = read_progress(file)
         except (DamagedError, OSError):
