@@ -181,6 +181,25 @@ def test_a_chain_may_be_a_function() -> None:
     assert "KeyError" in judge(repair, lambda inputs: inputs["qestion"]).text
 
 
+def test_an_answer_may_be_in_either_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option is known by its words in the reader's language, and in English."""
+    monkeypatch.setattr(checking, "tr", lambda message: f"fr {message}")
+    found = data.find("0.1")
+    for given in (found.options[1].value, f"fr {found.options[1].value}", "B"):
+        assert judge(found, given).text.startswith("fr Right. fr An empty variable")
+
+
+def test_a_chain_is_asked_in_the_readers_language(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question comes in the language of the lesson; English where it has none."""
+    asked: list[str] = []
+    for name in ("fr", "zh_CN", "xx"):
+        monkeypatch.setattr(checking, "language", lambda name=name: name)
+        judge(data.find("3.5"), lambda inputs: asked.append(inputs["question"]) or "Lima")
+    assert asked == [
+        "Quelle est la capitale du Pérou ?", "秘鲁的首都是哪里？", "What is the capital of Peru?"
+    ]  # fmt: skip
+
+
 def test_hints_grow_and_the_last_stays() -> None:
     """The second hint is another one, and is given again when asked for more."""
     first, second, third = (repr(hint("8.3")) for _ in range(3))

@@ -21,6 +21,7 @@ from local_pipelines.exercises.showing import (
 from local_pipelines.exercises.verdict import Verdict
 from local_pipelines.widgets import style
 from local_pipelines.widgets.quiz import question_box
+from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench import front_end
 
@@ -99,7 +100,7 @@ def hint(number: str) -> Shown:
     given = min(_hints_given.get(found.id, 0), len(found.hints) - 1)
     _hints_given[found.id] = given + 1
     head = tr("Hint {number} of {total}:").format(number=given + 1, total=len(found.hints))
-    return Shown(f"{head} {tr(found.hints[given])}")
+    return Shown(paragraph(head, tr(found.hints[given])))
 
 
 def show_solution(number: str) -> Shown:
@@ -111,8 +112,8 @@ def show_solution(number: str) -> Shown:
     found = find(number)
     for letter, option in zip(LETTERS, found.options, strict=False):
         if option.right:
-            return Shown(f"**{letter}** {choice(option.value)}\n\n{tr(option.right)}")
-    return Shown(f"{fenced(found.solution)}\n\n{tr(found.right)}")
+            return Shown("\n\n".join([f"**{letter}** {choice(option.value)}", tr(option.right)]))
+    return Shown("\n\n".join([fenced(found.solution), tr(found.right)]))
 
 
 def quiz(lesson: str, answers: Sequence[Any] | None = None) -> Question | Verdicts:

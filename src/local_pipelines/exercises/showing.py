@@ -53,7 +53,7 @@ def choices(exercise: Exercise) -> list[tuple[str, str]]:
 
 def statement(exercise: Exercise) -> str:
     """The exercise in Markdown, without its options."""
-    parts = [f"**{title(exercise)}.** {tr(exercise.text)}"]
+    parts = [f"**{title(exercise)}.** " + tr(exercise.text)]
     parts += [fenced(exercise.code)] if exercise.code else []
     return "\n\n".join(parts)
 
