@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
+from local_pipelines.widgets.quiz import inline_html
+
 State = Literal["right", "wrong", "unanswered"]
 _MARKS = {"right": "✓", "wrong": "✗", "unanswered": "○"}
 
@@ -27,6 +29,6 @@ class Verdict:
         return f"{_MARKS[self.state]} {self.id}: {self.text}{note}"
 
     def _repr_html_(self) -> str:
-        parts = [f"{_MARKS[self.state]} <b>{escape(self.id)}</b> {escape(self.text)}"]
+        parts = [f"{_MARKS[self.state]} <b>{escape(self.id)}</b> {inline_html(self.text)}"]
         parts += [escape(self.note)] if self.note else []
         return "".join(f"<p>{part}</p>" for part in parts)

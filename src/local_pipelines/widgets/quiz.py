@@ -42,7 +42,7 @@ def _clicked(letter: str, answer: Callable[[str], str], said: Any) -> Callable[[
 
 
 def _live(text: str) -> str:
-    return f'<div role="status" aria-live="polite">{escape(text)}</div>'
+    return f'<div role="status" aria-live="polite">{inline_html(text)}</div>'
 
 
 def _html(text: str) -> str:
@@ -59,6 +59,18 @@ def _html(text: str) -> str:
 
 
 def _paragraphs(text: str) -> str:
-    words = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text)
-    words = re.sub(r"`([^`]+)`", r"<code>\1</code>", words)
+    words = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", _code(text))
     return "".join(f"<p>{each.strip()}</p>" for each in words.split("\n\n") if each.strip())
+
+
+def _code(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text)
+
+
+def inline_html(text: str) -> str:
+    """A sentence as HTML, escaped, with its code set as code.
+
+    >>> inline_html("`a` < b")
+    '<code>a</code> &lt; b'
+    """
+    return _code(escape(text))
