@@ -1,4 +1,4 @@
-"""`course_kit new exercise 3.6`: adds an exercise to a lesson's file, to be filled in."""
+"""`course_kit new exercise 3.6` begins an exercise; `new cells FILE` puts them into a lesson."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from local_pipelines.exercises.data import FOLDER, read
+import nbformat
+from nbformat import v4
+
+from local_pipelines.exercises.data import FOLDER, of_lesson, read
 
 __all__ = ["main"]
 
@@ -81,6 +85,62 @@ def add_exercise(number: str, folder: Path = FOLDER) -> Path:
     return file
 
 
+_TITLE = "## Exercises\n"
+_INTRODUCTION = """\
+## Exercises
+Write an answer in place of `...`, and run the cell: it says whether it is right, and why. \
+`hint("{lesson}.1")` helps twice,
+`show_solution("{lesson}.1")` shows a way, and `my_progress()` what you have done."""
+_QUIZ = """\
+### Quiz
+Click on an answer; where there are no buttons, \
+`quiz("{lesson}", answers=["a", …])` takes a letter for each question."""
+_IMPORTS = """\
+from local_pipelines import check_answer, exercise, hint
+from local_pipelines import my_progress, quiz, show_solution"""
+
+
+def add_cells(notebook: Path) -> None:
+    """Put the cells of a lesson's exercises in place of what stands under its title "Exercises".
+
+    Args:
+        notebook: The lesson; its exercises are in the file of its number.
+
+    Raises:
+        ValueError: It has no such title, or has the cells already.
+    """
+    nb = nbformat.read(notebook, as_version=4)
+    ids = {cell.id for cell in nb.cells}
+    places = [n for n, cell in enumerate(nb.cells) if f"\n{_TITLE}" in f"\n{cell.source}"]
+    if not places or "exercises-import" in ids:
+        raise ValueError(f'{notebook.name} has no title "Exercises", or has the cells already.')
+    cell = nb.cells[places[-1]]
+    before, _, rest = cell.source.partition(_TITLE)
+    after = re.search(r"^## .*", rest, re.MULTILINE | re.DOTALL)
+    cell.source = before.rstrip("\n")
+    end = "after-exercises" if "end" in ids else "end"
+    tail = [v4.new_markdown_cell(after[0].rstrip("\n"), id=end)] if after else []
+    lesson = str(int(notebook.stem[:2]))
+    nb.cells[places[-1] : places[-1] + 1] = [cell, *_cells(lesson), *tail]
+    nbformat.write(nb, notebook)
+
+
+def _cells(lesson: str) -> list[Any]:
+    text, code = v4.new_markdown_cell, v4.new_code_cell
+    cells = [text(_INTRODUCTION.format(lesson=lesson), id="exercises")]
+    cells += [code(_IMPORTS, id="exercises-import")]
+    practice = [each for each in of_lesson(lesson) if each.kind != "quiz"]
+    for number, each in enumerate(practice, 1):
+        answer = f'{each.name} = ...\ncheck_answer("{each.id}", {each.name})'
+        cells += [
+            text(f"### {each.id}", id=f"exercise-{number}-head"),
+            code(f'exercise("{each.id}")', id=f"exercise-{number}"),
+            code(answer, id=f"answer-{number}"),
+        ]
+    cells += [text(_QUIZ.format(lesson=lesson), id="quiz-head")]
+    return [*cells, code(f'quiz("{lesson}")', id="quiz")]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Make what is asked for, and say where it is.
 
@@ -91,11 +151,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0 where all went well.
     """
     parser = argparse.ArgumentParser(prog="course_kit new", description=__doc__)
-    parser.add_argument("what", choices=["exercise"], help="what is made")
-    parser.add_argument("number", help="its number, such as 3.6")
+    parser.add_argument("what", choices=["exercise", "cells"], help="what is made")
+    parser.add_argument("which", help="an exercise's number, such as 3.6, or a lesson's notebook")
     choice = parser.parse_args(argv)
     try:
-        file = add_exercise(choice.number)
+        if choice.what == "cells":
+            add_cells(Path(choice.which))
+            return 0
+        file = add_exercise(choice.which)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbformat import v4
 
-from course_kit.new import add_exercise, main
+from course_kit.new import add_cells, add_exercise, main
 from local_pipelines.exercises.checking import example, judge
 from local_pipelines.exercises.data import read
 
@@ -36,3 +38,23 @@ def test_a_wrong_number_is_told(number: str, capsys: pytest.CaptureFixture[str])
     """What is no number ends in one sentence, and no file is made."""
     assert main(["exercise", number]) == 2
     assert "is no number of an exercise" in capsys.readouterr().err
+
+
+def test_a_lesson_gets_its_cells(tmp_path: Path) -> None:
+    """The cells take the place of the old section, as lesson 3 has them; only once."""
+    old = "## If it fails\nA table.\n\n## Exercises\n**1.** Old.\n\n## References\nLinks."
+    file = tmp_path / "03_chains.ipynb"
+    nbformat.write(v4.new_notebook(cells=[v4.new_markdown_cell(old)]), file)
+    add_cells(file)
+    cells = nbformat.read(file, as_version=4).cells
+    lesson = Path(__file__).parents[2] / "notebooks" / "03_chains.ipynb"
+    theirs = {cell.id: cell.source for cell in nbformat.read(lesson, as_version=4).cells}
+    assert [cells[0].source, cells[-1].source] == [
+        "## If it fails\nA table.",
+        "## References\nLinks.",
+    ]
+    assert all(theirs[cell.id] == cell.source for cell in cells[1:-1])
+    before = file.read_bytes()
+    with pytest.raises(ValueError, match="has the cells already"):
+        add_cells(file)
+    assert file.read_bytes() == before
