@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from course_kit.notebooks.pages import find_lessons, read_as_stored
@@ -51,6 +52,12 @@ def test_a_prediction_and_a_quiz_answer_a_click(
     card = notebook.run(4)
     assert "3.1       ✓     2" in card
     assert "3.q1      ✓     1" in card
+    assert page.get_by_text("Who keeps the conversation").locator("visible=true").count() == 1
+    notebook.save()
+    saved = nbformat.read(lab.folder / "three.ipynb", as_version=4)
+    stored = [output for output in saved.cells[1].outputs if "text/html" in output.get("data", {})]
+    assert "<p><b>Prediction 3.1" in stored[0].data["text/html"], "nothing is left to read later"
+    assert "widgets" not in saved.metadata
 
 
 def test_a_program_is_checked_in_a_cell(lab: Any, open_notebook: Callable[..., Any]) -> None:

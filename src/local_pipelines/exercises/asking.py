@@ -20,7 +20,7 @@ from local_pipelines.exercises.showing import (
 )
 from local_pipelines.exercises.verdict import Verdict
 from local_pipelines.widgets import style
-from local_pipelines.widgets.quiz import question_box
+from local_pipelines.widgets.quiz import question_box, question_html
 from local_pipelines.wording.grammar import paragraph
 from local_pipelines.wording.messages import tr
 from local_pipelines.workbench import front_end
@@ -39,8 +39,10 @@ class Question(Shown):
         here = [each for each in self._exercises if each.options]
         if not here or not front_end.widgets_work():
             return {"text/plain": repr(self), "text/markdown": repr(self)}
-        boxes = [_box(each) for each in here]
-        return style.show(style.styled("lp-quiz", boxes), repr(self))
+        record = front_end.Record()  # a notebook that is opened again has no widgets
+        box = style.styled("lp-quiz", [_box(each) for each in here], record.hiding)
+        record.show(question_html(repr(self)), repr(self))
+        return style.show(box, repr(self))
 
 
 def _box(each: Exercise) -> Any:

@@ -30,7 +30,7 @@ def question_box(
         button = style.made("Button", "lp-choice", description=label, tooltip=label)
         button.on_click(_clicked(letter, answer, said))
         buttons.append(button)
-    question = style.made("HTML", "lp-question", value=_html(text))
+    question = style.made("HTML", "lp-question", value=question_html(text))
     return style.made("VBox", "lp-one", [question, *buttons, said])
 
 
@@ -45,11 +45,11 @@ def _live(text: str) -> str:
     return f'<div role="status" aria-live="polite">{inline_html(text)}</div>'
 
 
-def _html(text: str) -> str:
-    """The little Markdown that questions have: code, bold, paragraphs.
+def question_html(text: str) -> str:
+    r"""The little Markdown that questions have, as HTML: code, bold, paragraphs, a list of options.
 
-    >>> _html("**A** `b`")
-    '<p><b>A</b> <code>b</code></p>'
+    >>> question_html("**A** `b`\n\n- one\n- two")
+    '<p><b>A</b> <code>b</code></p><ul><li>one</li><li>two</li></ul>'
     """
     html = ""
     parts = re.split(r"```python\n(.*?)\n```", escape(text), flags=re.DOTALL)
@@ -60,7 +60,14 @@ def _html(text: str) -> str:
 
 def _paragraphs(text: str) -> str:
     words = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", _code(text))
-    return "".join(f"<p>{each.strip()}</p>" for each in words.split("\n\n") if each.strip())
+    return "".join(map(_paragraph, filter(None, map(str.strip, words.split("\n\n")))))
+
+
+def _paragraph(words: str) -> str:
+    if not words.startswith("- "):
+        return f"<p>{words}</p>"
+    items = words.removeprefix("- ").split("\n- ")
+    return f"<ul>{''.join(f'<li>{each}</li>' for each in items)}</ul>"
 
 
 def _code(text: str) -> str:
