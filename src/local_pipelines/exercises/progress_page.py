@@ -9,13 +9,7 @@ from pathlib import Path
 
 from local_pipelines.errors import failure
 from local_pipelines.exercises.data import lessons, of_lesson
-from local_pipelines.exercises.progress import (
-    DamagedError,
-    Progress,
-    Record,
-    progress_file,
-    read_progress,
-)
+from local_pipelines.exercises.progress import DamagedError, Progress, Record, read_progress
 from local_pipelines.wording.columns import align, html_table
 from local_pipelines.wording.messages import tr
 
@@ -90,7 +84,7 @@ def read_page(file: Path, lesson: str | None = None, note: str = "") -> Progress
     except OSError as error:
         text = tr("The file of your progress cannot be read: {reason}.")
         note = text.format(reason=error.strerror or type(error).__name__)
-    return ProgressPage(progress_file(), Progress(), lesson, note)
+    return ProgressPage(file, Progress(), lesson, note)
 
 
 def html_page(title: str, body: str) -> str:

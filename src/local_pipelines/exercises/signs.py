@@ -13,7 +13,4 @@ SIGNS: dict[str, Callable[[str, str, Any], bool]] = {
     "empty": lambda _, text, __: not text.strip(),
     "marks": lambda _, text, __: bool(re.search(r"<\|\w+\|>", text)),
     "message": lambda _, __, given: not isinstance(given, str) and hasattr(given, "content"),
-    "full stop": lambda _, text, __: text.rstrip().endswith((".", "。")),
-    "several sentences": lambda _, text, __: len(re.findall(r"[.。](?=\s|\S)", text.strip())) > 0,
-    "blank in front": lambda _, text, __: text[:1].isspace(),
 }
