@@ -41,6 +41,7 @@ _SETTINGS = {
     "LANGSMITH_TRACING": "false",
     # Whatever the machine speaks: tests of other languages say which.
     "LOCAL_PIPELINES_LANGUAGE": "en",
+    "LOCAL_PIPELINES_PROGRESS": str(_OURS / "progress.json"),
     "RAY_USAGE_STATS_ENABLED": "0",
     # A maintainer's own .env stays out; tests of .env take this away.
     "PYTHON_DOTENV_DISABLED": "1",

@@ -22,6 +22,7 @@ COMMANDS = {
         "course_kit.notebooks.check",
         "check every notebook against the course's hygiene rules",
     ),
+    "new": ("course_kit.new", "begin an exercise, or put a lesson's exercises into its notebook"),
     "train": ("course_kit.pocket_model.train", "train the pocket model"),
     "table": ("course_kit.pocket_model.table", "show the pocket model's exact-answer table"),
     "translations": (

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from local_pipelines.chains.loading import load_llm as load_llm
     from local_pipelines.chains.pipeline import LocalPipeline as LocalPipeline
     from local_pipelines.errors import LocalPipelinesError as LocalPipelinesError
+    from local_pipelines.exercises.asking import check_answer as check_answer
+    from local_pipelines.exercises.asking import exercise as exercise
+    from local_pipelines.exercises.asking import hint as hint
+    from local_pipelines.exercises.asking import my_progress as my_progress
+    from local_pipelines.exercises.asking import quiz as quiz
+    from local_pipelines.exercises.asking import show_solution as show_solution
     from local_pipelines.lessons.diagrams import diagram as diagram
     from local_pipelines.lessons.explaining import explain as explain
     from local_pipelines.lessons.files import answer_file as answer_file
@@ -55,13 +61,16 @@ _MODULE_OF = {
     "answer_file": "lessons.files",
     "catalogue": "models.catalogue",
     "chat_box": "widgets.chat_box",
+    "check_answer": "exercises.asking",
     "check_ov_config": "openvino.config",
     "check_parameters": "lessons.parameters",
     "device_picker": "widgets.pickers",
     "diagram": "lessons.diagrams",
+    "exercise": "exercises.asking",
     "explain": "lessons.explaining",
     "export_openvino": "openvino.export",
     "find_token": "workbench.credentials",
+    "hint": "exercises.asking",
     "install_packages": "workbench.packages",
     "load_gated_model": "models.gated",
     "load_llm": "chains.loading",
@@ -70,11 +79,14 @@ _MODULE_OF = {
     "measure_in_turn": "lessons.measuring",
     "model_path": "models.paths",
     "model_picker": "widgets.pickers",
+    "my_progress": "exercises.asking",
     "ov_config": "openvino.config",
     "plot_measurements": "lessons.plots",
+    "quiz": "exercises.asking",
     "read_export": "openvino.folder",
     "select_device": "workbench.devices",
     "setup_environment": "workbench.environment",
+    "show_solution": "exercises.asking",
     "will_it_fit": "models.fit",
 }
 

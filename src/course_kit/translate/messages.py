@@ -24,6 +24,7 @@ from course_kit.translate.checks import TranslationFault
 from course_kit.translate.gettext import GettextMissingError, gettext, merge
 from course_kit.translate.progress import LEAST_PER_CENT
 from course_kit.translate.weblate import MESSAGES
+from local_pipelines.exercises.data import sentences as sentences_of_exercises
 from local_pipelines.lessons.diagrams import wordings
 
 __all__ = ["catalogues", "extract", "faults", "format_messages", "template_text", "update"]
@@ -88,6 +89,10 @@ def template_text(root: Path) -> str:
             place = table.relative_to(package).as_posix()
             for message in _sentences(table, keys):
                 catalogue.add(message, locations=[(place, 1)], flags=_flags(message))
+    for table in sorted(package.glob("exercises/lessons/*.toml")):
+        place = table.relative_to(package).as_posix()
+        for message in sentences_of_exercises(table):
+            catalogue.add(message, locations=[(place, 1)], flags=_flags(message))
     for path in sorted(package.rglob("*.svg")):
         for element in wordings(ET.parse(path).getroot()):  # noqa: S314 - our own
             place = path.relative_to(package).as_posix()

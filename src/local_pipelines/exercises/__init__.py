@@ -1,0 +1,1 @@
+"""Is my answer right, and if not, why: exercises that answer back."""
