@@ -71,8 +71,9 @@ class CountingPipeline:
 @pytest.fixture
 def counted(genai_llm: Any, monkeypatch: pytest.MonkeyPatch) -> CountingPipeline:
     """What the engine is asked to compute."""
+    genai_llm.batch([FRANCE, PERU])  # from now on the engine keeps the pipeline for batches
     counting = CountingPipeline(genai_llm.engine.pipeline)
-    monkeypatch.setattr(genai_llm.engine, "pipeline", counting)
+    monkeypatch.setattr(type(genai_llm.engine), "pipeline", counting)
     return counting
 
 

@@ -80,7 +80,7 @@ def test_openvino_genai_mixes_up_prompts_that_begin_alike(pocket_export: Path) -
 
     Their beginnings lie in one block of the KV cache, which both go on writing; who writes last
     is chance. Without prefix caching there is no such block: when this is mended,
-    `GenAIEngine._scheduler` may switch it on.
+    `GenAIEngine.prepare` may leave it on.
     """
     genai = pytest.importorskip("openvino_genai", reason="the openvino extra is not installed")
     pipe = genai.LLMPipeline(str(pocket_export), "CPU", INFERENCE_PRECISION_HINT="f32")

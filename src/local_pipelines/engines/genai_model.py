@@ -24,6 +24,7 @@ from local_pipelines.openvino.signal_stack import kept_signal_stack
 
 _STEP_TOKENS = 1024  # of all prompts together in one step: what a call to stop may have to wait for
 _MOST_AT_A_TIME = 1024
+_WORTH_KEEPING = 64  # tokens: reading fewer again costs less than loading the model anew
 
 # Generation options that OpenVINO GenAI has, and calls as transformers does.
 _SAMPLING = {"do_sample", "min_p", "temperature", "top_k", "top_p"}
@@ -52,26 +53,60 @@ class GenAIEngine:
         self._genai = _import_genai()
         self._folder = folder
         self._exact_tokenizer = _read_tokenizer(folder / "tokenizer.json")
-        try:
-            with kept_signal_stack():
-                self.tokenizer = self._genai.Tokenizer(str(folder))
-                self.pipeline = self._genai.ContinuousBatchingPipeline(
-                    str(folder), self.tokenizer, self._scheduler(), device, **config
-                )
-        except RuntimeError as error:
-            raise failure("genai-cannot-load", last_line(error), folder=folder) from error
+        self._device, self._ov_config = device, config
+        self._last_alone: list[int] = []  # the last prompt that was answered alone
+        self.tokenizer = self._made(self._genai.Tokenizer, str(folder))
+        self._load(prefix_caching=True)
         # A tokenizer without a padding token cannot decode lists of different lengths together.
         self._pads = self.tokenizer.get_pad_token_id() >= 0
 
-    def _scheduler(self) -> Any:
+    def _load(self, *, prefix_caching: bool) -> None:
         scheduler = self._genai.SchedulerConfig()
         scheduler.max_num_seqs = _MOST_AT_A_TIME
         scheduler.max_num_batched_tokens = _STEP_TOKENS
-        # Prefix caching stays off. A conversation of twelve turns took half the time with it, but
-        # of two prompts that begin like an earlier one, one gets the other's answer
-        # (tests/package/test_upstream.py shows it with openvino-genai 2026.4).
-        scheduler.enable_prefix_caching = False
-        return scheduler
+        scheduler.enable_prefix_caching = prefix_caching
+        self._pipeline: Any = None  # two at a time would need twice the memory
+        self._pipeline = self._made(
+            self._genai.ContinuousBatchingPipeline,
+            str(self._folder),
+            self.tokenizer,
+            scheduler,
+            self._device,
+            **self._ov_config,
+        )
+        self.prefix_caching = prefix_caching
+
+    @property
+    def pipeline(self) -> Any:
+        """OpenVINO's pipeline."""
+        if self._pipeline is None:  # to load it anew has failed, perhaps for want of memory
+            self._load(prefix_caching=True)
+        return self._pipeline
+
+    def _made(self, make: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            with kept_signal_stack():
+                return make(*arguments, **options)
+        except RuntimeError as error:
+            raise failure("genai-cannot-load", last_line(error), folder=self._folder) from error
+
+    def prepare(self, rows: list[list[int]], *, beams: bool) -> None:
+        """Load the model anew where its way of keeping prompts does not suit these ones.
+
+        With prefix caching a conversation is not read again from its beginning at each turn, which
+        halves its time. But of two prompts that are answered together and begin like an earlier
+        one, one gets the other's answer (openvino-genai 2026.4; tests/package/test_upstream.py
+        shows it). So prompts that come together are answered without it, and it is there again as
+        soon as a conversation goes on.
+        """
+        if len(rows) > 1 or beams:
+            if self.prefix_caching:
+                self._load(prefix_caching=False)
+        elif rows:
+            goes_on = _common(rows[0], self._last_alone) >= _WORTH_KEEPING
+            if goes_on and not self.prefix_caching:
+                self._load(prefix_caching=True)
+            self._last_alone = rows[0]
 
     def encode(self, prompts: list[str], *, special: bool) -> list[list[int]]:
         """Turn prompts into tokens, with the special tokens before and behind a text or without."""
@@ -202,6 +237,12 @@ def _read_tokenizer(file: Path) -> Any:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """How many tokens two prompts have in common at their beginning."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _tensor(ids: list[int]) -> Any:

@@ -97,6 +97,7 @@ class GenAIRun:
         """Answer all prompts of the request, in their order."""
         rows = self.tokenize()
         configs = [self._row_config(row) for row in rows]
+        self._engine.prepare([row.ids for row in rows], beams=not self._is_single)
         try:
             # In the main thread this is not left to the engine: only between steps does Python
             # hear an interrupt.
