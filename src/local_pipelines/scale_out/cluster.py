@@ -63,7 +63,25 @@ def _imported() -> Any:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    _quiet_about_workers()
     return ray
+
+
+def _quiet_about_workers() -> None:
+    """Keep away what Ray prints of a killed worker: it starts another one by itself."""
+    from ray._private import worker
+
+    show = worker.print_to_stdstream
+    if getattr(show, "quiet", False):
+        return
+
+    def filtered(data: dict[str, Any], *rest: Any, **more: Any) -> None:
+        text = " ".join(data.get("lines", ()))
+        if "MapBatches(Worker)" not in text and "A worker died or was killed" not in text:
+            show(data, *rest, **more)
+
+    filtered.quiet = True  # type: ignore[attr-defined]
+    worker.print_to_stdstream = filtered
 
 
 def _short_folder() -> str | None:

@@ -36,7 +36,7 @@ class RayRun:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for ticket in self._inputs.tickets:
-            if self._form.path(ticket.number).is_file():
+            if self._is_there(ticket):
                 yield from self._form.read(ticket.number)
 
     def missing(self, retry_errors: bool) -> list[Ticket]:
@@ -61,14 +61,21 @@ class RayRun:
         self.failed += result["failed"]
         self.load_seconds = max(self.load_seconds, result["load_seconds"])
 
+    @property
+    def done(self) -> int:
+        """How many rows are in the folder now, reported or not."""
+        return sum(each.rows for each in self._inputs.tickets if self._is_there(each))
+
+    def _is_there(self, ticket: Ticket) -> bool:
+        return self._form.path(ticket.number).is_file()
+
     def stopped(self) -> str:
         """Say, after an interruption, what is kept and how to go on."""
         told = tr(
             "Stopped: {done} of {total} rows are done and kept in {folder}. "
             "Call run_on_ray again as before, and it goes on from there."
         )
-        done = self.answered + self.failed
-        return told.format(done=done, total=self.rows, folder=self.folder.name)
+        return told.format(done=self.done, total=self.rows, folder=self.folder.name)
 
     def __repr__(self) -> str:
         told = ntr(

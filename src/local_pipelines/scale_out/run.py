@@ -167,5 +167,5 @@ def _check(problem: str, report: RayRun) -> None:
     """Raise what a worker could not get over."""
     if problem:
         name, _, said = problem.partition(" ")
-        done = {"done": report.answered + report.failed, "total": report.rows}
-        raise failure(name, f"{said.rstrip('.')}.", folder=report.folder.name, **done)
+        counts = {"done": report.done, "total": report.rows}
+        raise failure(name, f"{said.rstrip('.')}.", folder=report.folder.name, **counts)
