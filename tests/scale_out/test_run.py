@@ -342,21 +342,13 @@ def test_without_ray(monkeypatch: Any) -> None:
         run(ROWS)
 
 
-def test_an_address_where_nobody_answers(monkeypatch: Any) -> None:
-    """An unreachable cluster is named, and nothing is left running."""
-    from local_pipelines.scale_out import cluster
-
-    def nobody(*_: Any, **__: Any) -> None:
-        raise ConnectionError("Ray is trying to start at 127.0.0.1:1, but is unable to connect")
-
+def test_an_address_where_nobody_answers(monkeypatch: Any, tmp_path: Path) -> None:
+    """An unreachable cluster is named at once, where Ray would end the process after minutes."""
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", nobody)
-    monkeypatch.setattr(ray, "shutdown", lambda: None)
-    with (
-        pytest.raises(ParameterError, match=r"No cluster of Ray answers at 127\.0\.0\.1:1"),
-        cluster.connected("127.0.0.1:1", 1, 1, 0),
-    ):
-        pass
+    monkeypatch.setattr(ray, "shutdown", lambda: None)  # of the session of these tests
+    for address in ("127.0.0.1:1", "ray://127.0.0.1:1"):
+        with pytest.raises(ParameterError, match=f"No cluster of Ray answers at {address}"):
+            run(ROWS, output=tmp_path, address=address)
 
 
 def test_no_gpu_here(monkeypatch: Any) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from local_pipelines.errors import failure
 from local_pipelines.workbench.versions import installed_version
 
 _STORE_BYTES = 200_000_000  # rows pass through it, models do not
+_PATIENCE = 10  # seconds for a cluster to answer
 _LONGEST_FOLDER = 40  # characters: the path of a socket below may have about a hundred
 
 
@@ -115,11 +117,19 @@ def _start(ray: Any, folder: str | None, cpus: int) -> None:
 
 def _join(ray: Any, address: str) -> None:
     try:
+        _knock(address)
         with _silent():
             ray.init(address, **_QUIET)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise failure("no-cluster", f"{said.rstrip('.')}.", address=address) from error
+
+
+def _knock(address: str) -> None:
+    """Find out in seconds that nobody is there: Ray would try for minutes, and end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE).close()
 
 
 @contextmanager
