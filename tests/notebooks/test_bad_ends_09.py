@@ -57,7 +57,7 @@ def test_a_factory_that_cannot_travel() -> None:
     assert shows(row_with("09", "cannot be sent"), said)
 
 
-def test_a_factory_that_fails(tmp_path: Path) -> None:
+def test_a_factory_that_fails() -> None:
     """The row about a chain that cannot be made quotes what becomes of a worker's report."""
     import pyarrow as pa
 
@@ -67,9 +67,9 @@ def test_a_factory_that_fails(tmp_path: Path) -> None:
 
     worker = Worker(b"no job")
     table = pa.table({"ticket": [pickle.dumps(Ticket(0, 0, 1))]})
-    name, _, said = worker(table)["problem"][0].as_py().partition(" ")
+    (told,) = worker(table).to_pylist()
     row = row_with("09", "make its chain")
-    assert shows(row, f"EngineError: {failure(name, said)}")
+    assert shows(row, f"EngineError: {failure(told['problem'], told['said'])}")
 
 
 def test_a_folder_of_another_run(tmp_path: Path) -> None:

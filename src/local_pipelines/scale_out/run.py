@@ -152,7 +152,7 @@ def _work(pool: _Pool, missing: list[Ticket], report: RayRun, show: bool, start:
         try:
             with closing(pool.results(missing)) as results:
                 for result in results:
-                    _check(result["problem"], report)
+                    _check(result["problem"], result["said"], report)
                     report.count(result)
                     if not report.first_seconds:
                         report.first_seconds = time.perf_counter() - start
@@ -160,12 +160,11 @@ def _work(pool: _Pool, missing: list[Ticket], report: RayRun, show: bool, start:
         except KeyboardInterrupt as error:
             raise Interrupted(report.stopped()) from error
         except pool.errors as error:
-            _check(f"workers-failed {type(error).__name__}", report)
+            _check("workers-failed", type(error).__name__, report)
 
 
-def _check(problem: str, report: RayRun) -> None:
+def _check(problem: str, said: str, report: RayRun) -> None:
     """Raise what a worker could not get over."""
     if problem:
-        name, _, said = problem.partition(" ")
         counts = {"done": report.done, "total": report.rows}
-        raise failure(name, f"{said.rstrip('.')}.", folder=report.folder.name, **counts)
+        raise failure(problem, f"{said.rstrip('.')}.", folder=report.folder.name, **counts)

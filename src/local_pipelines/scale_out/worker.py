@@ -38,12 +38,12 @@ class Worker:
 
     def __init__(self, packed: bytes) -> None:
         start = time.perf_counter()
-        self._problem = ""
+        self._problem = ("", "")  # a table of sentences.toml, and what to say
         try:
             self._job: Job = pickle.loads(packed)  # noqa: S301 - the driver packed it
             self._chain = self._job.factory()
         except Exception as error:  # noqa: BLE001 - told in a sentence, not in Ray's two pages
-            self._problem = f"factory-failed {type(error).__name__}: {error_text(error)}"
+            self._problem = ("factory-failed", f"{type(error).__name__}: {error_text(error)}")
         self._load_seconds = time.perf_counter() - start
 
     def __call__(self, tickets: Any) -> Any:
@@ -51,16 +51,17 @@ class Worker:
         import pyarrow as pa
 
         ticket: Ticket = pickle.loads(tickets["ticket"][0].as_py())  # noqa: S301 - likewise
-        failed, problem = 0, self._problem
+        failed, (problem, said) = 0, self._problem
         try:
             failed = 0 if problem else self._work(ticket)
         except Exception as error:  # noqa: BLE001 - a full disk, a file that is gone
-            problem = f"workers-failed {type(error).__name__}: {error_text(error)}"
+            problem, said = "workers-failed", f"{type(error).__name__}: {error_text(error)}"
         told = {
             "rows": ticket.rows,
             "failed": failed,
             "load_seconds": self._load_seconds,
             "problem": problem,
+            "said": said,
         }
         return pa.table({name: [value] for name, value in told.items()})
 
