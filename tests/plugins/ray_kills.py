@@ -42,20 +42,27 @@ def answer(row):
 def kill_between():
     """Where the test has put a flag: kill before a part is renamed, or before it is reported."""
     import signal
+    import time
 
     rename = os.replace
 
+    def flag(name, begun, part):
+        try:
+            os.rename(Path(folder) / name, Path(folder) / f"{name}-done")
+        except FileNotFoundError:
+            return
+        if name == "after":
+            rename(begun, part)
+        os.kill(int((Path(folder) / "driver.pid").read_text()), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def replace(begun, part):
-        for name in ("before", "after"):
-            try:
-                os.rename(Path(folder) / name, Path(folder) / f"{name}-done")
-            except FileNotFoundError:
-                continue
-            if name == "after":
-                rename(begun, part)
-            os.kill(int((Path(folder) / "driver.pid").read_text()), signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
-        rename(begun, part)
+        while True:  # the run must not be done before the last kill
+            flag("before", begun, part)
+            flag("after", begun, part)
+            if len(list(Path(output).glob("part-*"))) < int((Path(folder) / "most").read_text()):
+                return rename(begun, part)
+            time.sleep(0.02)
 
     os.replace = replace
 
@@ -122,6 +129,7 @@ class Trial:
         """Kill as planned, each when so many parts are there, until the run has ended well."""
         end, waiting = time.monotonic() + patience, list(plan)
         try:
+            self._allow(waiting)
             self._start()
             while time.monotonic() < end:
                 if (code := self._driver.poll()) is not None:
@@ -132,6 +140,7 @@ class Trial:
                     self._start()
                 if waiting and self.parts() >= waiting[0][0] and self._kill(waiting[0][1]):
                     waiting.pop(0)
+                    self._allow(waiting)
                 time.sleep(0.02)
             raise AssertionError(
                 f"not done in time; {len(waiting)} kills left, {self.parts()} parts"
@@ -155,6 +164,12 @@ class Trial:
     def lost_and_doubled(self) -> tuple[int, int]:
         numbers = Counter(row[0] for row in self.found())
         return self.rows - len(numbers), sum(numbers.values()) - len(numbers)
+
+    def _allow(self, waiting: list[tuple[int, str]]) -> None:
+        """Let no more parts be written than the next kill waits for."""
+        begun = self.folder / "most.begun"
+        begun.write_text(str(waiting[0][0] + 1 if waiting else self.rows))
+        begun.replace(self.folder / "most")
 
     def _start(self) -> None:
         environment = os.environ | {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
