@@ -8,7 +8,7 @@ else
 START := $(PYTHON)
 endif
 
-TARGETS := help install run lab translations test test-gpu bench train-pocket format lint clean
+TARGETS := help install run lab translations test test-gpu test-scale bench train-pocket format lint clean
 
 .DEFAULT_GOAL := help
 .PHONY: $(TARGETS)

@@ -40,7 +40,7 @@ __all__ = ["COMMANDS", "SetupError", "ensure_environment", "main"]
 ROOT = Path(__file__).resolve().parents[2]
 OLDEST_PYTHON = (3, 11)
 TESTED_PYTHONS = ("3.13", "3.12", "3.11")
-EXTRAS = "openvino,test"
+EXTRAS = "openvino,scale,test"
 FREE_GB = 4  # the installed packages take 2.7 GB; the rest is what pip unpacks on the way
 FREE_GB_NVIDIA = 12  # the CUDA build of PyTorch brings its libraries along
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -532,7 +532,7 @@ LINT = [
 ]
 # A process that dies is not replaced: pytest-xdist would give its file to the next one again and
 # again, and then wait for ever.
-PYTEST = ["pytest", "-n", "2", "--max-worker-restart", "0", "-m", "not gpu"]
+PYTEST = ["pytest", "-n", "2", "--max-worker-restart", "0", "-m", "not gpu and not scale"]
 
 
 def bench_steps(arguments: List[str]) -> List[List[str]]:
@@ -605,6 +605,10 @@ COMMANDS: Dict[str, Command] = {
             ["pytest", "-m", "gpu", "tests/gpu", *arguments],
             ["course_kit", "run", "--gpu", "01", "03", "05", "06"],
         ],
+    ),
+    "test-scale": Command(
+        "run the long test of many machines: 20 kills, some minutes",
+        lambda arguments: [["pytest", "-m", "scale", "-s", "tests/scale_out", *arguments]],
     ),
     "bench": Command("run the measurements in benchmarks/", bench_steps),
     "train-pocket": Command(

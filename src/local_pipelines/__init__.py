@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from local_pipelines.openvino.export import export_openvino as export_openvino
     from local_pipelines.openvino.folder import read_export as read_export
     from local_pipelines.practice_hub import PracticeHub as PracticeHub
+    from local_pipelines.scale_out.run import run_on_ray as run_on_ray
     from local_pipelines.widgets.chat_box import chat_box as chat_box
     from local_pipelines.widgets.pickers import device_picker as device_picker
     from local_pipelines.widgets.pickers import model_picker as model_picker
@@ -84,6 +85,7 @@ _MODULE_OF = {
     "plot_measurements": "lessons.plots",
     "quiz": "exercises.asking",
     "read_export": "openvino.folder",
+    "run_on_ray": "scale_out.run",
     "select_device": "workbench.devices",
     "setup_environment": "workbench.environment",
     "show_solution": "exercises.asking",

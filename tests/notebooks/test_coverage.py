@@ -131,6 +131,20 @@ TAUGHT = {
         r"footprint",
         r"answers sooner|answers\s+sooner",
     ],
+    "09": [
+        r"\.map_batches\(",
+        r"ActorPoolStrategy\(size=",
+        r"CheckpointConfig",
+        r"run_on_ray\(",
+        r"retry_errors=True",
+        r"doubled",
+        r"ray up",
+        r"ray job submit",
+        r"FROM rayproject/ray",
+        r"PRICE_PER_HOUR",
+        r"do not\*\* scale out",
+        r"vLLMEngineProcessorConfig\(",
+    ],
 }
 LINKS = {
     "00": ["huggingface.co/models", "pytorch.org"],
@@ -142,6 +156,7 @@ LINKS = {
     "06": ["huggingface.co|langchain.com"],
     "07": ["docs.openvino.ai", "openvino_notebooks|openvino-notebooks"],
     "08": ["optimum"],
+    "09": ["docs.ray.io", "docs.vllm.ai"],
 }
 
 

@@ -229,6 +229,7 @@ PLAIN_FIRST = {
     "answer_file": r"\.batch\(",
     "GenAIPipeline": r"LLMPipeline",
     "export_openvino": r"optimum-cli|export=True",
+    "run_on_ray": r"map_batches",
     "ov_config": r"PERFORMANCE_HINT",
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from local_pipelines.chains.asking import Asking, error_text, storable
 from local_pipelines.engines.report import Interrupted
 from local_pipelines.errors import failure
 from local_pipelines.lessons.prompt_files import AnswerFile, FilePrompt, PromptSource
 from local_pipelines.wording.messages import ntr, tr
 from local_pipelines.workbench.checks import whole_number
 from local_pipelines.workbench.progress import progress_bar, somebody_looks
-
-_ALIKE = 3  # prompts that fail alone and alike, and nothing else: then the chain is at fault
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,7 +99,7 @@ def answer_file(
         waiting = _not_done(prompts, answers)
         resumed = answers.rows
         with _bar(total, resumed, show) as count, _explained_stop(answers, total):
-            _answer_all(_Asking(chain, answers.answered), waiting, answers, batch_size, count)
+            _answer_all(Asking(chain, answers.answered), waiting, answers, batch_size, count)
         return FileReport(
             source=prompts.path,
             target=answers.path,
@@ -139,7 +137,7 @@ def _not_done(prompts: PromptSource, answers: AnswerFile) -> Iterator[_Numbered]
 
 
 def _answer_all(
-    asking: _Asking,
+    asking: Asking,
     waiting: Iterator[_Numbered],
     answers: AnswerFile,
     batch_size: int,
@@ -159,52 +157,8 @@ def _row(index: int, prompt: FilePrompt, output: Any) -> dict[str, Any]:
     if prompt.error:
         return row | {"error": prompt.error}
     if isinstance(output, Exception):
-        return row | {"error": str(output) or type(output).__name__}
-    return row | {"answer": _storable(output)}
-
-
-def _storable(output: Any) -> Any:
-    """An answer as JSON can keep it: of a message, its text; of NaN, its name.
-
-    >>> _storable({"score": float("nan"), "words": ("a", "b")})
-    {'score': 'NaN', 'words': ['a', 'b']}
-    """
-    output = getattr(output, "content", output)
-    try:
-        return json.loads(json.dumps(output), parse_constant=str)
-    except (TypeError, ValueError, RecursionError):
-        return str(output)
-
-
-class _Asking:
-    """Asks a chain that has answered so many, and finds out which prompts it fails for."""
-
-    def __init__(self, chain: Any, answered: int) -> None:
-        self._chain = chain
-        self._answered = answered
-        self._alike: list[str] = []  # the errors of single prompts, while nothing was answered
-
-    def outputs(self, prompts: list[str]) -> list[Any]:
-        """Give an answer or an error for each prompt; raise what a chain does for each of them.
-
-        A chain may give all prompts of a batch the error of one: then they are asked in halves.
-        """
-        if not prompts:
-            return []
-        outputs: list[Any] = self._chain.batch(prompts, return_exceptions=True)
-        for output in outputs:  # langchain-core gives back even the reader's Ctrl-C as an output
-            if isinstance(output, BaseException) and not isinstance(output, Exception):
-                raise output
-        errors = [output for output in outputs if isinstance(output, Exception)]
-        self._answered += len(outputs) - len(errors)
-        if len(prompts) > 1 and len(errors) == len(prompts) and len({*map(repr, errors)}) == 1:
-            half = len(prompts) // 2
-            return self.outputs(prompts[:half]) + self.outputs(prompts[half:])
-        if len(prompts) == 1 and errors:
-            self._alike.append(repr(errors[0]))
-            if not self._answered and len(self._alike) >= _ALIKE and len({*self._alike}) == 1:
-                raise errors[0]
-        return outputs
+        return row | {"error": error_text(output)}
+    return row | {"answer": storable(output)}
 
 
 @contextmanager
