@@ -14,7 +14,7 @@ def rows(lesson: str) -> list[str]:
     """Read what a reader sees, the first column of a lesson's table "If it fails"."""
     (path,) = find_notebooks([lesson], NOTEBOOKS)
     cells = [cell.source for cell in read_as_stored(path).cells if cell.cell_type == "markdown"]
-    (table,) = re.findall(r"## If it fails\n(.*?)\n\n", "\n".join([*cells, ""]), re.DOTALL)
+    (table,) = re.findall(r"## If it fails\n(.*?)\n\n", "\n\n".join([*cells, ""]), re.DOTALL)
     lines = [line.strip("| ").split(" | ") for line in table.splitlines()]
     return [columns[0] for columns in lines[2:]]  # after the heading and its rule
 
