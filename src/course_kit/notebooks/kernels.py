@@ -146,23 +146,36 @@ def clean_room(folder: Path) -> Iterator[CleanRoom]:
 
 def real_model_is_here() -> bool:
     """Whether the lessons' real model, smollm2, lies whole where models of whoever asks are."""
-    return (_models() / "smollm2" / "model.safetensors").is_file()
+    return (_kept() / "models" / "smollm2" / "model.safetensors").is_file()
 
 
 def lend_models(hf_home: Path) -> None:
-    """Link the models out of packages, which are fetched once, into another `HF_HOME`.
+    """Link the models out of packages, and the real one's exports, into another `HF_HOME`.
+
+    They are fetched and made once; each run would take a minute or two for them.
 
     Args:
         hf_home: The folder; what it has under these names already stays.
     """
-    there = hf_home / "local_pipelines" / "models"
-    for folder in _models().glob("[!.]*"):
-        if folder.is_dir() and not (there / folder.name).exists():
-            there.mkdir(parents=True, exist_ok=True)
-            (there / folder.name).symlink_to(folder.resolve(), target_is_directory=True)
+    for kept in (*_kept().glob("models/[!.]*"), *_kept().glob("openvino/smollm2-*")):
+        there = hf_home / "local_pipelines" / kept.parent.name / kept.name
+        if kept.is_dir() and not there.exists():
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.symlink_to(kept.resolve(), target_is_directory=True)
 
 
-def _models() -> Path:
+def make_exports() -> None:
+    """Make the exports of the real model that lessons load, where they can be lent from."""
+    made = "from local_pipelines.openvino.kept import exported\n"
+    made += "for form in ('fp32', 'int8', 'int4'): exported('smollm2', form)"
+    environment = os.environ | {"HF_HOME": str(_hf_home())}
+    subprocess.run([sys.executable, "-c", made], env=environment, capture_output=True, check=True)
+
+
+def _kept() -> Path:
+    return _hf_home() / "local_pipelines"
+
+
+def _hf_home() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
-    home = lender or Path(os.environ.get("HF_HOME") or cache)
-    return home.expanduser() / "local_pipelines" / "models"
+    return (lender or Path(os.environ.get("HF_HOME") or cache)).expanduser()
