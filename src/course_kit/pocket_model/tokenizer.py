@@ -1,4 +1,4 @@
-"""Trains the pocket model's tokenizer: byte-level BPE, digits one by one.
+"""Trains the pocket model's tokenizer: byte-level BPE, digits and Chinese characters one by one.
 
 Byte-level BPE (Sennrich et al. 2016; bytes as in GPT-2, Radford et al. 2019) can spell any text, so
 no prompt is unknown to it. Digits stand alone so that a number never seen is still read digit by
@@ -18,17 +18,24 @@ VOCABULARY = 4096
 CONTEXT = 1024
 _TEXTS = 60_000
 
+# A Chinese character and a digit stand alone, and so does the blank before a capital letter: a name
+# has the same tokens after a blank, after a quotation mark and beside any other character.
+_PIECES = (
+    r"\p{Han}|\p{N}| (?=\p{Lu})|'(?:s|t|re|ve|m|ll|d)| ?[^\s\p{N}\p{P}\p{S}\p{Han}]+"
+    r"| ?[\p{P}\p{S}]+|\s+(?!\S)|\s+"
+)
+
 
 def train_tokenizer(seed: int) -> Any:
     """Return a `PreTrainedTokenizerFast` trained on a sample of the corpus."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     bpe.decoder = decoders.ByteLevel()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from course_kit.pocket_model import card, corpus, tokenizer
 from course_kit.pocket_model.engines import torch_responder
 from course_kit.pocket_model.plan import MINIATURE, Plan
-from course_kit.pocket_model.table import measure
+from course_kit.pocket_model.table import whole
 
 if TYPE_CHECKING:
     import torch
@@ -322,7 +322,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"checkpoint: {checkpoint}", flush=True)
     if not options.miniature:
         respond = torch_responder(checkpoint, training.device)
-        table = measure(respond, options.sample, engine=f"torch, {training.device}")
+        table = whole(respond, options.sample, f"torch, {training.device}")
         print(table.as_markdown())
         card.write(checkpoint, table, training.plan)
     if options.install:
