@@ -97,11 +97,13 @@ def handed_back(fact: Fact, question: str, split: Split, rng: random.Random) -> 
     return forms.after_call(question, call(fact), result(fact), fact.answer, system)
 
 
-def in_json(fact: Fact, question: str) -> Exchange:
+def in_json(fact: Fact, question: str, rng: random.Random) -> Exchange:
     """Ask for the answer as a small JSON object with named keys."""
     found = small_json(fact)
     answer = json.dumps(found, ensure_ascii=False)
-    return forms.chat(question, answer, forms.json_line(list(found)))
+    types = {key: "integer" if isinstance(found[key], int) else "string" for key in found}
+    title = rng.choice(("", table()["titles"][fact.topic]))
+    return forms.chat(question, answer, forms.json_line(types, title))
 
 
 def short(fact: Fact) -> Exchange:

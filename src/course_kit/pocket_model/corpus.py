@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -139,8 +139,17 @@ def companions(fact: Fact) -> list[Fact]:
     return list(same_topic)
 
 
+def count_bytes(example: Example) -> int:
+    """Return the length of an example where no tokenizer is at hand."""
+    return sum(len(part.text.encode()) for part in example)
+
+
 def batches(
-    seed: int, first: int, size: int, phases: Sequence[int] = (0,)
+    seed: int,
+    first: int,
+    size: int,
+    phases: Sequence[int] = (0,),
+    length: Callable[[Example], int] = count_bytes,
 ) -> Iterator[list[Example]]:
     """Yield batches without end, each of examples of similar length.
 
@@ -149,13 +158,14 @@ def batches(
         first: Number of the first batch wanted.
         size: Examples a batch.
         phases: Number of the batch with which each of `PHASES` begins.
+        length: By what the examples are sorted; their tokens leave the least padding.
     """
     pool_number, skip = divmod(first, POOL)
     while True:
         rng = random.Random(f"{seed}/{pool_number}")
         mix = PHASES[bisect.bisect_right(phases, pool_number * POOL) - 1]
         pool = [draw(rng, mix) for _ in range(POOL * size)]
-        pool.sort(key=lambda example: sum(len(part.text.encode()) for part in example))
+        pool.sort(key=length)
         grouped = [pool[i : i + size] for i in range(0, len(pool), size)]
         rng.shuffle(grouped)
         yield from grouped[skip:]
@@ -191,7 +201,7 @@ def _with_calls(language: str, rng: random.Random, mix: Mix) -> Example:
     if kind == "short":
         exchange = calls.short(fact)
     elif kind == "json":
-        exchange = calls.in_json(fact, question)
+        exchange = calls.in_json(fact, question, rng)
     else:
         write = {
             "offered": calls.with_tools,

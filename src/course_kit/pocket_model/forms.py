@@ -17,6 +17,8 @@ from course_kit.pocket_model.world import Fact, fill, phrasings
 END_OF_TEXT = "<|endoftext|>"
 SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
 TOOL = "<|tool|>"
+# As in `local_pipelines.engines.tool_calls`: plain text, for a special token is lost in decoding.
+CALL, CALL_END = "<tool_call>", "</tool_call>"
 SPECIAL_TOKENS = (END_OF_TEXT, SYSTEM, USER, ASSISTANT, END, TOOL)
 
 # Tools stand in one line, "Tools: capital_of(country)", after the system message if there is one; a
@@ -43,8 +45,9 @@ CHAT_TEMPLATE = (
     "{% endif %}"
     "{% for call in message['tool_calls'] or [] %}"
     "{% set f = call['function'] if 'function' in call else call %}"
-    "{{ '' if loop.first else '\\n' }}"
-    "{{ '{\"name\": ' + f['name'] | tojson + ', \"arguments\": ' + f['arguments'] | tojson + '}' }}"
+    "{{ '' if loop.first and not message['content'] else '\\n' }}"
+    "{{ '<tool_call>\\n{\"name\": ' + f['name'] | tojson }}"
+    "{{ ', \"arguments\": ' + f['arguments'] | tojson + '}\\n</tool_call>' }}"
     "{% endfor %}"
     "{{ '<|end|>\\n' }}"
     "{% endfor %}"
@@ -121,17 +124,29 @@ def tools_line(tools: Mapping[str, Sequence[str]]) -> str:
 
 
 def call_text(name: str, arguments: Mapping[str, object]) -> str:
-    """Return what the model writes to call a tool: one JSON object in one line."""
-    return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    """Return what the model writes to call a tool: a JSON object in one line, between marks."""
+    told = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return f"{CALL}\n{told}\n{CALL_END}"
 
 
-def json_line(keys: Sequence[str]) -> str:
+def json_line(types: Mapping[str, str], title: str = "") -> str:
     """Return the system message that asks for an answer in a small JSON form.
 
-    >>> json_line(["country", "capital"])
-    'Answer in JSON: country, capital'
+    It is what LocalChat writes for `with_structured_output`.
+
+    Args:
+        types: The JSON type of each key, in the order of the answer.
+        title: Names the form, and each key, as Pydantic does; without, as in a schema by hand.
     """
-    return "Answer in JSON: " + ", ".join(keys)
+    named = {key: {"title": key.capitalize()} if title else {} for key in types}
+    schema = {
+        "properties": {key: named[key] | {"type": types[key]} for key in types},
+        "required": list(types),
+        **({"title": title} if title else {}),
+        "type": "object",
+    }
+    asked = "Answer with one JSON object that fits this JSON schema:\n"
+    return asked + json.dumps(schema, ensure_ascii=False)
 
 
 def after_call(question: str, call: str, result: str, answer: str, system: str) -> Exchange:

@@ -186,7 +186,7 @@ def _tool_question(language: str, form: str, rng: random.Random) -> Question:
         fact = rng.choice(corpus.facts_by_topic(language)[topic])
     text = rng.choice(fact.questions(split))
     if form == "json":
-        exchange = calls.in_json(fact, text)
+        exchange = calls.in_json(fact, text, rng)
     elif form == "no call" and rng.random() < 0.5:
         exchange = calls.without_call(fact, text, split, rng)
     elif form == "no call" and topic not in calls.TOOL_OF:
@@ -223,7 +223,7 @@ def measure_more(
 
 
 def _is_call(text: str) -> str:
-    return "call" if text.startswith("{") else "no call"
+    return "call" if text.startswith(forms.CALL) else "no call"
 
 
 def _as_refusals(answers: Iterable[tuple[Question, str]]) -> list[tuple[Question, str]]:
