@@ -29,8 +29,8 @@ class Plan:
         number: Which data and forms it was trained on; 1 had no ordinary wordings and no tools.
     """
 
-    steps: int = 6000
-    phases: tuple[int, ...] = (0, 3392, 4992)
+    steps: int = 7680
+    phases: tuple[int, ...] = (0, 4352, 6400)
     restart: float = 0.5
     batch: int = 64
     width: int = 256
