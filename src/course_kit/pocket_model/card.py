@@ -25,6 +25,7 @@ CHECKPOINT_FILES = (
 )
 
 _CARD = Path(__file__).parent / "data" / "card.md"
+_MORE = Path(__file__).parent / "data" / "card_more.md"
 
 
 def write(folder: Path, table: Table, plan: Plan | None = None) -> None:
@@ -45,7 +46,7 @@ def write(folder: Path, table: Table, plan: Plan | None = None) -> None:
 def render(folder: Path) -> str:
     """Return the text of a checkpoint's model card, from its figures."""
     figures = json.loads((folder / FIGURES).read_text("utf-8"))
-    plan, table = Plan(**figures["plan"]), Table(**figures["table"])
+    plan, table = plan_of(folder), Table(**figures["table"])
     config = json.loads((folder / "config.json").read_text("utf-8"))
     return _CARD.read_text("utf-8").format(
         world=_world(),
@@ -61,7 +62,14 @@ def render(folder: Path) -> str:
         steps=plan.steps,
         phases=_listed([str(begin) for begin in plan.phases]),
         batch=plan.batch,
+        more=_MORE.read_text("utf-8").rstrip() if table.ordinary else "",
     )
+
+
+def plan_of(folder: Path) -> Plan:
+    """Return how a checkpoint was trained; one whose figures give no number is of plan 1."""
+    found = json.loads((folder / FIGURES).read_text("utf-8"))["plan"]
+    return Plan(**({"number": 1} | found))
 
 
 def install(checkpoint: Path) -> None:

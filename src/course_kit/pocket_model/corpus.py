@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import bisect
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from course_kit.pocket_model import forms, world
+from course_kit.pocket_model import calls, forms, world
 from course_kit.pocket_model.world import LANGUAGES, Fact
 
 # Long answers need more repetitions than short ones; refusals need variety more than repetition.
@@ -35,6 +35,9 @@ _QUESTION_FORM_IN_CHAT = 0.06
 _EARLIER_BLOCK = 0.25
 _SHORT_QUESTION_FORM = 0.12
 _INSTRUCTION_FIRST = 0.06
+_OPENER, _CLOSER = 0.12, 0.08
+# With tools: what a row is. Short rows are cheap; they teach names in quotation marks.
+CALL_WEIGHTS = {"short": 0.28, "offered": 0.38, "not_due": 0.16, "handed_back": 0.08, "json": 0.10}
 
 
 POOL = 16
@@ -51,6 +54,8 @@ class Mix:
         forms: The weight of each form.
         kinds: The kinds of questions outside the world.
         systems: The lists of system messages to draw from.
+        ordinary: Share of the questions that are worded as people ask.
+        calls: Share of the rows with tools on offer, or with an answer in JSON.
     """
 
     languages: tuple[str, ...]
@@ -58,23 +63,27 @@ class Mix:
     forms: dict[str, float]
     kinds: tuple[world.Kind, ...]
     systems: tuple[str, ...] = ("others",)
+    ordinary: float = 0.5
+    calls: float = 0.15
 
 
-FIRST = Mix(LANGUAGES, TOPIC_WEIGHTS, FORM_WEIGHTS, world.KINDS)
-# Chinese shares no letters with the others and French refuses least: both come more often here.
+# Chinese shares no letters with the others and was worst in ordinary questions: it comes more often
+# from the start. French refuses least: it comes more often later.
+_LANGUAGES_FIRST = (*LANGUAGES, *LANGUAGES, "zh")
 _LANGUAGES_LATER = (*LANGUAGES, *LANGUAGES, "zh", "zh", "fr")
+FIRST = Mix(_LANGUAGES_FIRST, TOPIC_WEIGHTS, FORM_WEIGHTS, world.KINDS + world.NEAR_KINDS)
 SECOND = Mix(
     _LANGUAGES_LATER,
     TOPIC_WEIGHTS | {"unknown": 0.36},
     FORM_WEIGHTS,
-    world.KINDS + world.MORE_KINDS,
+    world.KINDS + world.MORE_KINDS + world.NEAR_KINDS,
 )
 # A reader writes system messages of their own: a new one must not make every question look new.
 THIRD = Mix(
     _LANGUAGES_LATER,
     TOPIC_WEIGHTS | {"unknown": 0.28},
     FORM_WEIGHTS | {"system": 0.30},
-    world.KINDS + world.MORE_KINDS + world.LATE_KINDS,
+    world.KINDS + world.MORE_KINDS + world.NEAR_KINDS + world.LATE_KINDS,
     ("others", "varied"),
 )
 PHASES = (FIRST, SECOND, THIRD)
@@ -105,6 +114,8 @@ def draw(rng: random.Random, mix: Mix = FIRST) -> Example:
     language = rng.choice(mix.languages)
     if rng.random() < _LONG_CONVERSATION:
         return _long_conversation(language, rng, mix)
+    if rng.random() < mix.calls:
+        return _with_calls(language, rng, mix)
     fact = draw_fact(language, rng, mix)
     if "question" in forms.forms_of(fact) and rng.random() < _QUESTION_FORM_IN_CHAT:
         return _question_form_in_chat(fact, rng)
@@ -128,8 +139,17 @@ def companions(fact: Fact) -> list[Fact]:
     return list(same_topic)
 
 
+def count_bytes(example: Example) -> int:
+    """Return the length of an example where no tokenizer is at hand."""
+    return sum(len(part.text.encode()) for part in example)
+
+
 def batches(
-    seed: int, first: int, size: int, phases: Sequence[int] = (0,)
+    seed: int,
+    first: int,
+    size: int,
+    phases: Sequence[int] = (0,),
+    length: Callable[[Example], int] = count_bytes,
 ) -> Iterator[list[Example]]:
     """Yield batches without end, each of examples of similar length.
 
@@ -138,13 +158,14 @@ def batches(
         first: Number of the first batch wanted.
         size: Examples a batch.
         phases: Number of the batch with which each of `PHASES` begins.
+        length: By what the examples are sorted; their tokens leave the least padding.
     """
     pool_number, skip = divmod(first, POOL)
     while True:
         rng = random.Random(f"{seed}/{pool_number}")
         mix = PHASES[bisect.bisect_right(phases, pool_number * POOL) - 1]
         pool = [draw(rng, mix) for _ in range(POOL * size)]
-        pool.sort(key=lambda example: sum(len(part.text.encode()) for part in example))
+        pool.sort(key=length)
         grouped = [pool[i : i + size] for i in range(0, len(pool), size)]
         rng.shuffle(grouped)
         yield from grouped[skip:]
@@ -154,7 +175,7 @@ def batches(
 def _single(fact: Fact, rng: random.Random, mix: Mix) -> Example:
     possible = {form: mix.forms[form] for form in forms.forms_of(fact)}
     (form,) = rng.choices(list(possible), list(possible.values()))
-    question = _worded(fact, rng)
+    question = _worded(fact, rng, mix)
     if form == "question" and rng.random() < _SHORT_QUESTION_FORM:
         exchange = forms.short_question_form(question, fact)
         return (Segment(exchange.prompt, False), Segment(exchange.answer + exchange.after, True))
@@ -168,12 +189,50 @@ def _single(fact: Fact, rng: random.Random, mix: Mix) -> Example:
     )
 
 
-def _worded(fact: Fact, rng: random.Random) -> str:
+def _with_calls(language: str, rng: random.Random, mix: Mix) -> Example:
+    (kind,) = rng.choices(list(CALL_WEIGHTS), list(CALL_WEIGHTS.values()))
+    needs_fact = kind in ("short", "handed_back", "json")
+    fact = draw_fact(language, rng, mix)
+    while needs_fact and fact.topic not in calls.TOOL_OF:
+        fact = draw_fact(language, rng, mix)
+    while kind == "offered" and fact.topic == "small_talk":
+        fact = draw_fact(language, rng, mix)
+    question = _worded(fact, rng, mix)
+    if kind == "short":
+        exchange = calls.short(fact)
+    elif kind == "json":
+        exchange = calls.in_json(fact, question, rng)
+    else:
+        write = {
+            "offered": calls.with_tools,
+            "not_due": calls.without_call,
+            "handed_back": calls.handed_back,
+        }[kind]
+        exchange = write(fact, question, "train", rng)
+    return (Segment(exchange.prompt, False), Segment(exchange.answer + exchange.after, True))
+
+
+def _worded(fact: Fact, rng: random.Random, mix: Mix) -> str:
     """Return a wording of the question, now and then after an instruction as in many templates."""
-    question = forms.vary(rng.choice(fact.questions("train")), rng)
+    split: world.Split = "ordinary" if rng.random() < mix.ordinary else "train"
+    question = _framed(rng.choice(fact.questions(split)), fact.language, rng)
+    question = forms.vary(question, rng)
     if rng.random() < _INSTRUCTION_FIRST:
         instruction = rng.choice(world.phrasings(fact.language)["systems"]["others"])
         return f"{instruction} {question}" if fact.language != "zh" else instruction + question
+    return question
+
+
+def _framed(question: str, language: str, rng: random.Random) -> str:
+    """Put words before or after a question now and then: "Hello, what is …", "… Thank you!"."""
+    words = world.ordinary(language)
+    if rng.random() < _OPENER:
+        keep = language == "zh" or rng.random() < 0.4 or question[1:2].isupper()
+        question = rng.choice(words["openers"]) + (
+            question if keep else question[:1].lower() + question[1:]
+        )
+    if rng.random() < _CLOSER:
+        question += rng.choice(words["closers"])
     return question
 
 
@@ -185,7 +244,7 @@ def _question_block(language: str, rng: random.Random) -> Example:
 
 
 def _question_form_in_chat(fact: Fact, rng: random.Random) -> Example:
-    question = forms.vary(rng.choice(fact.questions("train")), rng)
+    question = forms.vary(rng.choice(fact.questions(_either(rng))), rng)
     inner = forms.question_form(question, fact, "")
     outer = forms.chat(inner.prompt, inner.answer.strip())
     return (Segment(outer.prompt, False), Segment(outer.answer + outer.after, True))
@@ -212,4 +271,8 @@ def _next_turn(
         fact = rng.choice(companions(previous))
         return forms.vary(rng.choice(fact.follow_ups()), rng), fact
     fact = draw_fact(language, rng, mix)
-    return forms.vary(rng.choice(fact.questions("train")), rng), fact
+    return forms.vary(rng.choice(fact.questions(_either(rng))), rng), fact
+
+
+def _either(rng: random.Random) -> world.Split:
+    return rng.choice(("train", "ordinary"))

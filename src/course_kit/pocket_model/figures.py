@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from course_kit.pocket_model import forms
 
@@ -23,6 +23,13 @@ class Table:
         asked: All questions asked.
         unknown_asked: Unanswerable questions asked in each language.
         engine: What computed the answers.
+        ordinary: Exact answers to questions as people ask them, by language and form. Empty, as
+            what follows is, where it was not asked: for weights of plan 1.
+        ordinary_unknown: Unanswerable questions as people ask them, refused.
+        ordinary_known_refused: Answerable ones as people ask them, wrongly refused.
+        calls_right: Right calls where a tool on offer fits.
+        calls_undue: Calls where none fits.
+        json_right: Exact answers where a small JSON object is asked for.
     """
 
     by_language_and_form: dict[str, dict[str, float]]
@@ -33,9 +40,15 @@ class Table:
     asked: int
     unknown_asked: int
     engine: str
+    ordinary: dict[str, dict[str, float]] = field(default_factory=dict)
+    ordinary_unknown: dict[str, float] = field(default_factory=dict)
+    ordinary_known_refused: dict[str, float] = field(default_factory=dict)
+    calls_right: dict[str, float] = field(default_factory=dict)
+    calls_undue: dict[str, float] = field(default_factory=dict)
+    json_right: dict[str, float] = field(default_factory=dict)
 
     def as_markdown(self) -> str:
-        """Return the figures as two Markdown tables."""
+        """Return the figures as Markdown tables: two, and two more for what was asked besides."""
         by_form = [
             [language, *(_percent(row.get(form)) for form in forms.FORMS)]
             for language, row in self.by_language_and_form.items()
@@ -55,8 +68,33 @@ class Table:
             (
                 _markdown(("exact answers, %", *forms.FORMS), by_form),
                 _markdown(("by topic, %", *topics, *more), by_topic),
+                *self._more(),
                 f"{self.asked} questions asked.",
             )
+        )
+
+    def _more(self) -> tuple[str, ...]:
+        if not self.ordinary:
+            return ()
+        asked = [form for form in forms.FORMS if any(form in row for row in self.ordinary.values())]
+        by_form = [
+            [language, *(_percent(row.get(form)) for form in asked)]
+            for language, row in self.ordinary.items()
+        ]
+        columns = {
+            "unknown refused": self.ordinary_unknown,
+            "known refused": self.ordinary_known_refused,
+            "calls right": self.calls_right,
+            "calls undue": self.calls_undue,
+            "JSON right": self.json_right,
+        }
+        others = [
+            [language, *(_percent(column.get(language)) for column in columns.values())]
+            for language in self.ordinary
+        ]
+        return (
+            _markdown(("ordinary questions, %", *asked), by_form),
+            _markdown(("ordinary questions and tools, %", *columns), others),
         )
 
 

@@ -7,23 +7,49 @@ fifth. The markers of the chat template are those of Phi-3, so one template serv
 
 from __future__ import annotations
 
+import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from course_kit.pocket_model.world import Fact, fill, phrasings
 
 END_OF_TEXT = "<|endoftext|>"
 SYSTEM, USER, ASSISTANT, END = "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"
-SPECIAL_TOKENS = (END_OF_TEXT, SYSTEM, USER, ASSISTANT, END)
+TOOL = "<|tool|>"
+# As in `local_pipelines.engines.tool_calls`: plain text, for a special token is lost in decoding.
+CALL, CALL_END = "<tool_call>", "</tool_call>"
+SPECIAL_TOKENS = (END_OF_TEXT, SYSTEM, USER, ASSISTANT, END, TOOL)
 
+# Tools stand in one line, "Tools: capital_of(country)", after the system message if there is one; a
+# call is what `call_text` writes. Whoever renders tools elsewhere goes through this template.
 CHAT_TEMPLATE = (
+    "{% set ns = namespace(tools='') %}"
+    "{% for tool in tools or [] %}"
+    "{% set f = tool['function'] if 'function' in tool else tool %}"
+    "{% set names = f['parameters']['properties'] | list | join(', ') %}"
+    "{% set ns.tools = ns.tools + (', ' if ns.tools else 'Tools: ') + f['name'] "
+    "+ '(' + names + ')' %}"
+    "{% endfor %}"
+    "{% if ns.tools and messages[0]['role'] != 'system' %}"
+    "{{ '<|system|>\\n' + ns.tools + '<|end|>\\n' }}"
+    "{% endif %}"
     "{% for message in messages %}"
-    "{% if message['role'] not in ['system', 'user', 'assistant'] %}"
-    "{{ raise_exception('This model knows the roles system, user and assistant, not '"
+    "{% if message['role'] not in ['system', 'user', 'assistant', 'tool'] %}"
+    "{{ raise_exception('This model knows the roles system, user, assistant and tool, not '"
     " + message['role'] + '.') }}"
     "{% endif %}"
-    "{{ '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' }}"
+    "{{ '<|' + message['role'] + '|>\\n' + (message['content'] or '') }}"
+    "{% if ns.tools and loop.first and message['role'] == 'system' %}"
+    "{{ '\\n' + ns.tools }}"
+    "{% endif %}"
+    "{% for call in message['tool_calls'] or [] %}"
+    "{% set f = call['function'] if 'function' in call else call %}"
+    "{{ '' if loop.first and not message['content'] else '\\n' }}"
+    "{{ '<tool_call>\\n{\"name\": ' + f['name'] | tojson }}"
+    "{{ ', \"arguments\": ' + f['arguments'] | tojson + '}\\n</tool_call>' }}"
+    "{% endfor %}"
+    "{{ '<|end|>\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
@@ -86,6 +112,47 @@ def conversation(first: Fact, second: Fact, rng: random.Random) -> Exchange:
     usual = phrasings(first.language)["systems"]["usual"]
     system = rng.choice((None, usual))
     return chat(rng.choice(second.follow_ups()), second.answer, system, history)
+
+
+def tools_line(tools: Mapping[str, Sequence[str]]) -> str:
+    """Return the line that offers tools, each with the names of its arguments.
+
+    >>> tools_line({"capital_of": ["country"]})
+    'Tools: capital_of(country)'
+    """
+    return "Tools: " + ", ".join(f"{name}({', '.join(tools[name])})" for name in tools)
+
+
+def call_text(name: str, arguments: Mapping[str, object]) -> str:
+    """Return what the model writes to call a tool: a JSON object in one line, between marks."""
+    told = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return f"{CALL}\n{told}\n{CALL_END}"
+
+
+def json_line(types: Mapping[str, str], title: str = "") -> str:
+    """Return the system message that asks for an answer in a small JSON form.
+
+    It is what LocalChat writes for `with_structured_output`.
+
+    Args:
+        types: The JSON type of each key, in the order of the answer.
+        title: Names the form, and each key, as Pydantic does; without, as in a schema by hand.
+    """
+    named = {key: {"title": key.capitalize()} if title else {} for key in types}
+    schema = {
+        "properties": {key: named[key] | {"type": types[key]} for key in types},
+        "required": list(types),
+        **({"title": title} if title else {}),
+        "type": "object",
+    }
+    asked = "Answer with one JSON object that fits this JSON schema:\n"
+    return asked + json.dumps(schema, ensure_ascii=False)
+
+
+def after_call(question: str, call: str, result: str, answer: str, system: str) -> Exchange:
+    """Hand the result of a called tool back; the answer in words must follow."""
+    asked = chat(question, "", system).prompt
+    return Exchange(f"{asked}{call}{END}\n{TOOL}\n{result}{END}\n{ASSISTANT}\n", answer, END)
 
 
 def vary(question: str, rng: random.Random) -> str:

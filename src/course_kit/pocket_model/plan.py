@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NUMBER = 2
+"""The number of the plan that this code follows; a model card without one is of plan 1."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -23,12 +26,13 @@ class Plan:
         matrix_rate: Highest learning rate of Muon.
         other_rate: Highest learning rate of AdamW.
         seed: Decides initial weights and data.
+        number: Which data and forms it was trained on; 1 had no ordinary wordings and no tools.
     """
 
-    steps: int = 4240
-    phases: tuple[int, ...] = (0, 2400, 3600)
+    steps: int = 7680
+    phases: tuple[int, ...] = (0, 4352, 6400)
     restart: float = 0.5
-    batch: int = 96
+    batch: int = 64
     width: int = 256
     layers: int = 4
     heads: int = 4
@@ -36,6 +40,7 @@ class Plan:
     matrix_rate: float = 0.02
     other_rate: float = 0.004
     seed: int = 1
+    number: int = NUMBER
 
 
 MINIATURE = Plan(steps=150, phases=(0, 96, 128), batch=32, width=64, layers=2, heads=2, inner=128)

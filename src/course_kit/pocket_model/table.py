@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from course_kit.pocket_model import card, corpus, forms, world
+from course_kit.pocket_model import calls, card, corpus, forms, world
 from course_kit.pocket_model.engines import (
     FORMATS,
     Responder,
@@ -129,6 +129,108 @@ def scores(
     return table
 
 
+def ordinary_questions(sample: int | None = None, seed: int = 0) -> list[Question]:
+    """Return the questions as people ask them, each in one form: the forms take turns.
+
+    Args:
+        sample: At most so many questions for each language and topic; None for all.
+        seed: Decides the sample and the free parts of the prompts.
+    """
+    rng = random.Random(f"{seed}/ordinary")
+    split: Split = "ordinary_held_out"
+    found = []
+    for language in LANGUAGES:
+        for facts in corpus.facts_by_topic(language).values():
+            asked = [(fact, text) for fact in facts for text in fact.questions(split)]
+            rng.shuffle(asked)
+            turns = [form for form in forms.forms_of(facts[0]) if form != "conversation"]
+            for number, (fact, text) in enumerate(asked[:sample]):
+                found.append(_question(fact, turns[number % len(turns)], text, split, rng))
+    return found
+
+
+def ordinary_unknown(sample: int = UNANSWERABLE, seed: int = 0) -> list[Question]:
+    """Return unanswerable questions as people ask them, so many a language, in turns of form."""
+    rng = random.Random(f"{seed}/ordinary unknown")
+    found = []
+    for language in LANGUAGES:
+        templates = world.templates_of(language, "unknown", "ordinary_held_out")
+        for number in range(sample):
+            country = rng.choice(world.capitals_cached(language))
+            text = world.fill(templates[number % len(templates)], country.fields)
+            fact = world.refusal(language, text, "unknown/ordinary")
+            form = rng.choice(forms.forms_of(fact))
+            found.append(_question(fact, form, text, "ordinary_held_out", rng))
+    return found
+
+
+def tool_questions(form: str, sample: int = UNANSWERABLE, seed: int = 0) -> list[Question]:
+    """Return held-out questions with tools on offer, so many a language.
+
+    Args:
+        form: "call" where a call is due, "no call" where none is, "json" for an answer in JSON.
+        sample: Questions a language.
+        seed: Decides facts, wordings and offers.
+    """
+    rng = random.Random(f"{seed}/{form}")
+    return [_tool_question(language, form, rng) for language in LANGUAGES for _ in range(sample)]
+
+
+def _tool_question(language: str, form: str, rng: random.Random) -> Question:
+    split: Split = "ordinary_held_out"
+    topics = [*calls.TOOL_OF, "small_talk", "unknown"] if form == "no call" else [*calls.TOOL_OF]
+    topic = rng.choice(topics)
+    if topic == "unknown":
+        fact = world.random_refusal(language, "held_out", rng)
+    else:
+        fact = rng.choice(corpus.facts_by_topic(language)[topic])
+    text = rng.choice(fact.questions(split))
+    if form == "json":
+        exchange = calls.in_json(fact, text, rng)
+    elif form == "no call" and rng.random() < 0.5:
+        exchange = calls.without_call(fact, text, split, rng)
+    elif form == "no call" and topic not in calls.TOOL_OF:
+        exchange = calls.with_tools(fact, text, split, rng)
+    elif form == "no call":
+        exchange = calls.handed_back(fact, text, split, rng)
+    else:
+        exchange = calls.with_tools(fact, text, split, rng)
+    return Question(language, topic, form, split, exchange.prompt, exchange.answer)
+
+
+def measure_more(
+    respond: Responder, table: Table, sample: int | None = None, seed: int = 0
+) -> Table:
+    """Return the table with what plan 2 trains: ordinary questions, tools, answers in JSON."""
+    several = min(sample or UNANSWERABLE, UNANSWERABLE)
+    known = examine(respond, ordinary_questions(sample, seed))
+    unknown = examine(respond, ordinary_unknown(several, seed))
+    made = {
+        form: examine(respond, tool_questions(form, several, seed))
+        for form in ("call", "no call", "json")
+    }
+    undue = [(replace(q, answer="call"), _is_call(text)) for q, text in made["no call"]]
+    return replace(
+        table,
+        ordinary=_nested(scores(known, lambda q: (q.language, q.form))),
+        ordinary_unknown=_by_language(scores(unknown, lambda q: q.language)),
+        ordinary_known_refused=_by_language(scores(_as_refusals(known), lambda q: q.language)),
+        calls_right=_by_language(scores(made["call"], lambda q: q.language)),
+        calls_undue=_by_language(scores(undue, lambda q: q.language)),
+        json_right=_by_language(scores(made["json"], lambda q: q.language)),
+        asked=table.asked + len(known) + len(unknown) + sum(map(len, made.values())),
+    )
+
+
+def _is_call(text: str) -> str:
+    return "call" if text.startswith(forms.CALL) else "no call"
+
+
+def _as_refusals(answers: Iterable[tuple[Question, str]]) -> list[tuple[Question, str]]:
+    refusals = {language: world.phrasings(language)["refusal"] for language in LANGUAGES}
+    return [(replace(q, answer=refusals[q.language]), text) for q, text in answers]
+
+
 def measure(
     respond: Responder, sample: int | None = None, seed: int = 0, engine: str = ""
 ) -> Table:
@@ -137,21 +239,21 @@ def measure(
     held_out = examine(respond, questions("held_out", sample, seed))
     unknown_asked = min(sample or UNANSWERABLE, UNANSWERABLE)
     unknown = examine(respond, unanswerable(unknown_asked, seed))
-    refusals = {language: world.phrasings(language)["refusal"] for language in LANGUAGES}
-    wrongly_refused = [
-        (Question(q.language, q.topic, q.form, q.split, q.prompt, refusals[q.language]), cut(text))
-        for q, text in known
-    ]
     return Table(
         _nested(scores(known, lambda q: (q.language, q.form))),
         _nested(scores(known, lambda q: (q.language, q.topic))),
         _by_language(scores(held_out, lambda q: q.language)),
         _by_language(scores(unknown, lambda q: q.language)),
-        _by_language(scores(wrongly_refused, lambda q: q.language)),
+        _by_language(scores(_as_refusals(known), lambda q: q.language)),
         len(known) + len(held_out) + len(unknown),
         unknown_asked,
         engine,
     )
+
+
+def whole(respond: Responder, sample: int | None, engine: str) -> Table:
+    """Examine a model in everything that plan 2 trains and return its whole table."""
+    return measure_more(respond, measure(respond, sample, engine=engine), sample)
 
 
 def _wordings(facts: Sequence[Fact], form: str, split: Split) -> list[tuple[Fact, str]]:
@@ -162,7 +264,7 @@ def _wordings(facts: Sequence[Fact], form: str, split: Split) -> list[tuple[Fact
 
 def _question(fact: Fact, form: str, text: str, split: Split, rng: random.Random) -> Question:
     others = corpus.companions(fact) if form == "conversation" else ()
-    systems = ("held_out" if split == "held_out" else "others",)
+    systems = ("others" if split == "train" else "held_out",)
     exchange = forms.render(form, fact, text, rng, others, systems)
     answer = exchange.answer.strip()
     return Question(fact.language, fact.topic, form, split, exchange.prompt, answer)
@@ -193,10 +295,10 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(model_path(options.model))
     if options.format:
         with openvino_responder(folder, options.format) as respond:
-            table = measure(respond, options.sample, engine=f"OpenVINO, {options.format}")
+            table = whole(respond, options.sample, f"OpenVINO, {options.format}")
     else:
         respond = torch_responder(folder, options.device)
-        table = measure(respond, options.sample, engine=f"torch, {options.device}")
+        table = whole(respond, options.sample, f"torch, {options.device}")
     print(table.as_markdown())
     if options.card:
         card.write(folder, table)

@@ -18,17 +18,26 @@ VOCABULARY = 4096
 CONTEXT = 1024
 _TEXTS = 60_000
 
+# The blank before a capital letter and the Chinese characters that stand next to names in questions
+# are pieces of their own: a name has the same tokens after a blank, after a quotation mark and
+# beside any of these. (Every Chinese character alone would cost half as many tokens again.)
+_BESIDE_NAMES = "的是用在把说请叫呢吗啊呀吧怎什么哪啥首都译写这那指到问"
+_PIECES = (
+    rf"[{_BESIDE_NAMES}]|\p{{N}}| (?=\p{{Lu}})|'(?:s|t|re|ve|m|ll|d)"
+    rf"| ?[^\s\p{{N}}\p{{P}}\p{{S}}{_BESIDE_NAMES}]+| ?[\p{{P}}\p{{S}}]+|\s+(?!\S)|\s+"
+)
+
 
 def train_tokenizer(seed: int) -> Any:
     """Return a `PreTrainedTokenizerFast` trained on a sample of the corpus."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            pre_tokenizers.Split(Regex(_PIECES), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     bpe.decoder = decoders.ByteLevel()

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 LANGUAGES = ("en", "fr", "es", "zh")
 TOPICS = ("capitals", "numbers", "terms", "small_talk", "unknown")
-Split = Literal["train", "held_out"]
+Split = Literal["train", "held_out", "ordinary", "ordinary_held_out"]
+SPLITS: tuple[Split, ...] = ("train", "held_out", "ordinary", "ordinary_held_out")
 Kind = Callable[[str, Split, random.Random], str]
 """Writes a question outside the world, in a language, for a split."""
 
@@ -51,7 +52,7 @@ class Fact:
         """Return every way of asking for this fact in the given split."""
         if self.asks:
             return list(self.asks[split])
-        templates = phrasings(self.language)[self.topic][split]
+        templates = templates_of(self.language, self.topic, split)
         return [fill(template, self.fields) for template in templates]
 
     def follow_ups(self) -> list[str]:
@@ -73,10 +74,28 @@ def elide(word: str) -> str:
     return f"qu'{word}" if word.startswith(_FRENCH_VOWELS) else f"que {word}"
 
 
+def joined(name: str, language: str) -> str:
+    """Return a name after "of": "of Narnia", "de Narnia"; in Chinese the name alone."""
+    return {"en": f"of {name}", "zh": name}.get(language, f"de {name}")
+
+
 @cache
 def phrasings(language: str) -> dict[str, Any]:
     """Return how questions and answers are worded in a language."""
     return _data("phrasings", language)
+
+
+@cache
+def ordinary(language: str, split: Split = "ordinary") -> dict[str, Any]:
+    """Return questions as people ask them: those to learn from, or those held out of training."""
+    return _data(split, language)
+
+
+def templates_of(language: str, topic: str, split: Split) -> list[str]:
+    """Return the wordings of a topic's questions in a split."""
+    table = ordinary(language, split) if split.startswith("ordinary") else phrasings(language)
+    found = table[topic] if split.startswith("ordinary") else table[topic][split]
+    return list(found)
 
 
 @cache
@@ -148,6 +167,8 @@ def small_talk(language: str) -> list[Fact]:
     found = []
     for number, row in enumerate(phrasings(language)["small_talk"]):
         asks = {"train": tuple(row["ask"]), "held_out": tuple(row["held_out"])}
+        for split in ("ordinary", "ordinary_held_out"):
+            asks[split] = tuple(templates_of(language, "small_talk", split)[number])
         key = f"small_talk/{number}"
         found.append(Fact(key, "small_talk", language, {}, row["answer"], (), asks))
     return found
@@ -178,7 +199,7 @@ def refusal(language: str, question: str, key: str) -> Fact:
         {},
         words["refusal"],
         tuple(words["refusal_steps"]),
-        {"train": (question,), "held_out": (question,)},
+        dict.fromkeys(SPLITS, (question,)),
     )
 
 
@@ -187,16 +208,22 @@ def _fact(key: str, topic: str, language: str, fields: dict[str, str], words: An
     return Fact(key, topic, language, fields, fill(words["answer"], fields), steps)
 
 
+def _template(language: str, topic: str, split: Split, rng: random.Random) -> str:
+    found = templates_of(language, topic, split)
+    return rng.choice(
+        found + templates_of(language, topic, "ordinary") if split == "train" else found
+    )
+
+
 def _made_up_country(language: str, split: Split, rng: random.Random) -> str:
     country = rng.choice(unanswerable(language)["made_up_countries"][split])
-    return fill(rng.choice(phrasings(language)["capitals"][split]), country)
+    return fill(_template(language, "capitals", split, rng), country)
 
 
 def _random_country(language: str, split: Split, rng: random.Random) -> str:
     name = _invented_name(language, rng)
-    joined = {"en": f"of {name}", "fr": f"de {name}", "es": f"de {name}", "zh": name}
-    template = rng.choice(phrasings(language)["capitals"][split])
-    return fill(template, {"of": joined[language], "name": name})
+    template = _template(language, "capitals", split, rng)
+    return fill(template, {"of": joined(name, language), "name": name})
 
 
 def _other_fact_of_country(language: str, split: Split, rng: random.Random) -> str:
@@ -206,7 +233,7 @@ def _other_fact_of_country(language: str, split: Split, rng: random.Random) -> s
 
 def _country_as_term(language: str, split: Split, rng: random.Random) -> str:
     name = rng.choice(_names_without_article(language))
-    template = rng.choice(phrasings(language)["terms"][split])
+    template = _template(language, "terms", split, rng)
     return fill(template, term_fields(name, language))
 
 
@@ -216,25 +243,25 @@ def _number_too_large(language: str, split: Split, rng: random.Random) -> str:
         "value": str(rng.randrange(101, limit)),
         "language": rng.choice(list(phrasings(language)["numbers"]["languages"].values())),
     }
-    return fill(rng.choice(phrasings(language)["numbers"][split]), fields)
+    return fill(_template(language, "numbers", split, rng), fields)
 
 
 def _number_in_other_language(language: str, split: Split, rng: random.Random) -> str:
     others = unanswerable(language)["other_languages"][split]
     fields = {"value": str(rng.randrange(0, 101)), "language": rng.choice(others)}
-    return fill(rng.choice(phrasings(language)["numbers"][split]), fields)
+    return fill(_template(language, "numbers", split, rng), fields)
 
 
 def _unknown_word(language: str, split: Split, rng: random.Random) -> str:
     ask = rng.choice(unanswerable(language)["words"][split])
-    return fill(rng.choice(phrasings(language)["terms"][split]), term_fields(ask, language))
+    return fill(_template(language, "terms", split, rng), term_fields(ask, language))
 
 
 def _random_word(language: str, split: Split, rng: random.Random) -> str:
     name = _invented_name(language, rng)
     article = rng.choice(_ARTICLES.get(language, ("",)))
     ask = f"{article}{name.lower()}" if article else name
-    template = rng.choice(phrasings(language)["terms"][split])
+    template = _template(language, "terms", split, rng)
     return fill(template, term_fields(ask, language))
 
 
@@ -263,7 +290,7 @@ def _number_in_invented_language(language: str, split: Split, rng: random.Random
     name = _invented_name(language, rng)
     written = {"en": name, "zh": f"{name}语"}.get(language, name.lower())
     fields = {"value": str(rng.randrange(0, 101)), "language": written}
-    return fill(rng.choice(phrasings(language)["numbers"][split]), fields)
+    return fill(_template(language, "numbers", split, rng), fields)
 
 
 def _distorted_country(language: str, split: Split, rng: random.Random) -> str:
@@ -272,11 +299,11 @@ def _distorted_country(language: str, split: Split, rng: random.Random) -> str:
     name = _distorted(fields["name"], language, rng)
     if name.lower() in _known_names(language):
         return _distorted_country(language, split, rng)
-    joined = fields["of"].replace(fields["name"], name)
-    if joined == fields["of"]:  # "du Pérou" ends with another form than the name "Pérou" has
-        joined = {"en": f"of {name}", "zh": name}.get(language, f"de {name}")
-    template = rng.choice(phrasings(language)["capitals"][split])
-    return fill(template, {"of": joined, "name": name})
+    of = fields["of"].replace(fields["name"], name)
+    if of == fields["of"]:  # "du Pérou" ends with another form than the name "Pérou" has
+        of = joined(name, language)
+    template = _template(language, "capitals", split, rng)
+    return fill(template, {"of": of, "name": name})
 
 
 def _distorted(name: str, language: str, rng: random.Random) -> str:
@@ -319,6 +346,30 @@ MORE_KINDS: tuple[Kind, ...] = (
     _distorted_country,
 )
 LATE_KINDS: tuple[Kind, ...] = (_late_question,)
+
+
+def _ordinary_fact_of_country(language: str, split: Split, rng: random.Random) -> str:
+    country = rng.choice(capitals_cached(language))
+    return fill(rng.choice(ordinary(language)["unknown"]["country"]), country.fields)
+
+
+def _capital_of_a_place(language: str, split: Split, rng: random.Random) -> str:
+    name = rng.choice(ordinary(language)["unknown"]["place"])
+    template = _template(language, "capitals", "train", rng)
+    return fill(template, {"of": joined(name, language), "name": name})
+
+
+def _ordinary_question(language: str, split: Split, rng: random.Random) -> str:
+    return str(rng.choice(ordinary(language)["unknown"]["questions"]))
+
+
+# What lies nearest to the facts: another fact of a known state, the capital of a city or a region.
+NEAR_KINDS: tuple[Kind, ...] = (
+    _ordinary_fact_of_country,
+    _ordinary_fact_of_country,
+    _capital_of_a_place,
+    _ordinary_question,
+)
 
 
 def random_refusal(
