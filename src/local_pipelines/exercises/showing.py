@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from local_pipelines.exercises.data import LETTERS, Exercise
-from local_pipelines.wording.messages import mark, tr
+from local_pipelines.wording.messages import mark, tr, tr_marked
 
 _TITLES = {
     "prediction": mark("Prediction {number}, to be made before you run the code"),
@@ -53,7 +53,7 @@ def choices(exercise: Exercise) -> list[tuple[str, str]]:
 
 def statement(exercise: Exercise) -> str:
     """The exercise in Markdown, without its options."""
-    parts = [f"**{title(exercise)}.** " + tr(exercise.text)]
+    parts = [f"**{title(exercise)}.** " + tr_marked(exercise.text)]
     parts += [fenced(exercise.code)] if exercise.code else []
     return "\n\n".join(parts)
 

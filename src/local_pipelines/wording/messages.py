@@ -45,6 +45,12 @@ def tr(message: str) -> str:
     return message if chosen == "en" or not message else _catalogue(chosen).gettext(message)
 
 
+def tr_marked(message: str) -> str:
+    """Do as `tr`, and write "[EN]" before a message that has no translation yet, as pages do."""
+    text = tr(message)
+    return f"[EN] {text}" if text == message and language() != "en" else text
+
+
 def ntr(one: str, many: str, number: int) -> str:
     """Give the form of a message that goes with a number: the first for 1, else the second."""
     chosen = language()
