@@ -32,15 +32,11 @@ class _Pocket:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"llm": self._llm}
+        return {"llm": self._llm, "max_tokens": 600}
 
     @property
-    def has_tool_calling(self) -> bool:
-        return False  # the model was not trained to call tools: refused, see test_chat.py
-
-    @property
-    def has_structured_output(self) -> bool:
-        return False  # the same
+    def supports_json_mode(self) -> bool:
+        return True
 
     @property
     def supports_model_override(self) -> bool:

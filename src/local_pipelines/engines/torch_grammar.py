@@ -87,7 +87,8 @@ class GrammarHold:
                 if not self._over[place]:
                     matcher = self._matchers[place]
                     ended = token in self._ends or not matcher.consume_token(token)
-                    self._over[place] = ended or matcher.is_stopped()
+                    # A model without a token for the end goes on: it is stopped here.
+                    self._over[place] = ended or (not self._ends and matcher.is_stopped())
         self._seen = ids.shape[1]
         return self._over
 
@@ -123,6 +124,9 @@ class GrammarHold:
         for place, matcher in enumerate(self._matchers):
             if self._over[place]:
                 allowed[place] = True  # what is filled up behind the end
+                continue
+            if matcher.is_stopped():
+                allowed[place, list(self._ends)] = True
                 continue
             bits = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
             allowed[place, :most] = np.unpackbits(bits, bitorder="little")[:most]
