@@ -199,9 +199,7 @@ class LocalChat(ChatHuggingFace):
         template = self.chat_template or self.llm.chat_template or ""
         try:
             dicts, variables = with_asked(as_dicts(messages), asked, template)
-            prompt = self.llm.apply_chat_template(
-                dicts, template=self.chat_template, **variables
-            )
+            prompt = self.llm.apply_chat_template(dicts, template=self.chat_template, **variables)
         except ParameterError:
             return super().get_num_tokens_from_messages(list(messages))
         return len(self.get_token_ids(prompt))
@@ -263,7 +261,11 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         asked = self._asked(kwargs)
         prompt = self._to_chat_prompt(messages, asked)
-        told = partial(self._chunks, stream=CallStream() if asked.reads_calls else None, usage=usage)
+        told = partial(
+            self._chunks,
+            stream=CallStream(forced=asked.forced) if asked.reads_calls else None,
+            usage=usage,
+        )
         if (answer := self._computed(prompt)) is not None:
             for chunk in (*told(answer.text), *told(answer)):
                 yield chunk
@@ -287,7 +289,11 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         asked = self._asked(kwargs)
         prompt = self._to_chat_prompt(messages, asked)
-        told = partial(self._chunks, stream=CallStream() if asked.reads_calls else None, usage=usage)
+        told = partial(
+            self._chunks,
+            stream=CallStream(forced=asked.forced) if asked.reads_calls else None,
+            usage=usage,
+        )
         if (answer := self._computed(prompt)) is not None:
             for chunk in (*told(answer.text), *told(answer)):
                 yield chunk
@@ -462,7 +468,7 @@ class LocalChat(ChatHuggingFace):
         include_raw: bool = False,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Let every answer be a value of a schema. The form is always right, what it says may not be.
+        """Let every answer be a value of a schema: the form is always right, what it says may not.
 
         Args:
             schema: A Pydantic model, a TypedDict or a JSON schema.
@@ -476,5 +482,4 @@ class LocalChat(ChatHuggingFace):
         """
         for name in kwargs.keys() - {"strict"}:
             raise unknown_option(name, frozenset({"method", "include_raw", "strict"}))
-        chain = structured(self, schema, method, include_raw)
-        return chain
+        return structured(self, schema, method, include_raw)

@@ -16,7 +16,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import ToolCallChunk
+from langchain_core.messages.tool import ToolCall, ToolCallChunk
 
 from local_pipelines.chains.base import LocalLLM
 from local_pipelines.chains.tools import Asked, call_dicts, read_calls, with_asked
@@ -27,8 +27,10 @@ from local_pipelines.wording.messages import tr
 
 _ROLES = {"human": "user", "ai": "assistant"}
 _ROLES |= {name: name for name in ("system", "user", "assistant")}
-_MESSAGE_ROLES = ((SystemMessage, "system"), (AIMessage, "assistant"), (HumanMessage, "user"))
-_MESSAGE_ROLES += ((ToolMessage, "tool"),)
+_MESSAGE_ROLES = (
+    *((SystemMessage, "system"), (AIMessage, "assistant")),
+    *((HumanMessage, "user"), (ToolMessage, "tool")),
+)
 _CALLS = frozenset({"tool_use", "tool_call"})  # parts that tell what tool_calls tells
 # What templates begin a turn with, where it is no token of its own: <|user|>, <<SYS>>, [/INST].
 _MARK = re.compile(r"<\|[^<>|\s]+\|>|<</?[A-Z]+>>|\[/?[A-Z_]{3,}\]")
@@ -109,9 +111,10 @@ def _check_texts(llm: LocalLLM, messages: list[dict[str, Any]], template: str) -
 
 def answer_message(answer: GeneratedAnswer, model_name: str, asked: Asked) -> AIMessage:
     """An answer as a message, with its calls of tools and what it cost."""
-    told, text, calls = _metadata(answer, model_name), answer.text, []
+    told, text = _metadata(answer, model_name), answer.text
+    calls: list[ToolCall] = []
     if asked.reads_calls:
-        text, calls = read_calls(text, answer.finish_reason)
+        text, calls = read_calls(text, answer.finish_reason, forced=asked.forced)
     usage = _usage(answer)
     return AIMessage(content=text, tool_calls=calls, usage_metadata=usage, response_metadata=told)
 

@@ -13,10 +13,11 @@ from langchain_core.utils.function_calling import convert_to_json_schema
 from langchain_core.utils.pydantic import is_basemodel_subclass
 from pydantic import BaseModel, ValidationError
 
-from local_pipelines.chains.tools import cut_answer
+from local_pipelines.chains.tools import asked_of, cut_answer
 from local_pipelines.engines.json_schema import first_fault
 from local_pipelines.errors import failure
 
+_SCHEMA = frozenset({"$ref", "allOf", "anyOf", "enum", "oneOf", "properties", "type"})
 METHODS = ("json_schema", "json_mode", "function_calling")
 
 
@@ -31,18 +32,21 @@ def structured(
     described = None if schema is None else _json_schema(schema)
     told = {"kwargs": {"method": method}, "schema": schema}
     if method == "function_calling":
-        name = (described or {}).get("title", "")
         llm: Any = chat.bind_tools([schema], tool_choice="any", ls_structured_output_format=told)
     elif method == "json_mode":
-        form = {"type": "json_object"}
-        llm = chat.bind(response_format=form, ls_structured_output_format=told)
+        llm = chat.bind(response_format={"type": "json_object"}, ls_structured_output_format=told)
     else:
         name = (described or {}).get("title", "answer")
-        form = {"type": "json_schema", "json_schema": {"name": name, "schema": described}}
+        form: dict[str, Any] = {
+            "type": "json_schema",
+            "json_schema": {"name": name, "schema": described},
+        }
         llm = chat.bind(response_format=form, ls_structured_output_format=told)
+    asked_of(dict(getattr(llm, "kwargs", {})))  # what cannot be kept is refused now
     parser = RunnableLambda(lambda message: parsed(message, schema, described), name="parse")
+    chain: Runnable[LanguageModelInput, Any] = llm | parser
     if not include_raw:
-        return llm | parser
+        return chain
     given = RunnablePassthrough.assign(
         parsed=itemgetter("raw") | parser, parsing_error=lambda _: None
     )
@@ -51,6 +55,8 @@ def structured(
 
 
 def _json_schema(schema: Any) -> dict[str, Any]:
+    if isinstance(schema, dict) and schema.get("type") != "function" and _SCHEMA & schema.keys():
+        return schema  # as it is: LangChain would drop what it does not know
     try:
         described: dict[str, Any] = (
             schema.model_json_schema()
@@ -78,7 +84,9 @@ def parsed(message: AIMessage, schema: Any, described: dict[str, Any] | None) ->
             raise cut_answer(text, reason) from error
     if isinstance(schema, type) and is_basemodel_subclass(schema):
         try:
-            return schema.model_validate(value) if issubclass(schema, BaseModel) else schema(**value)
+            return (
+                schema.model_validate(value) if issubclass(schema, BaseModel) else schema(**value)
+            )
         except ValidationError as error:
             fault = error.errors()[0]
             raise failure("answer-unfit", fault=f"{fault['loc']}: {fault['msg']}") from error

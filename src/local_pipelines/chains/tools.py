@@ -44,6 +44,7 @@ class Asked:
     tools: tuple[dict[str, Any], ...] = ()
     grammar: Grammar | None = None
     schema: dict[str, Any] | None = None  # which the model is told of
+    forced: bool = False  # the answer has to be a call
 
     @property
     def reads_calls(self) -> bool:
@@ -75,7 +76,7 @@ def asked_of(options: dict[str, Any]) -> Asked:
         for tool in chosen
     )
     several = not forced if several is None else bool(several)
-    return Asked(tools, _calls_grammar(known, forced, several))
+    return Asked(tools, _calls_grammar(known, forced, several), forced=forced)
 
 
 class _Hashed(dict[str, Any]):
@@ -108,6 +109,7 @@ def described_tools(tools: Sequence[Any]) -> list[dict[str, Any]]:
         ParameterError: One has no description, no readable arguments, or the name of another.
     """
     described = [_described(tool) for tool in tools]
+    described = [tool for n, tool in enumerate(described) if tool not in described[:n]]
     names = [tool["function"]["name"] for tool in described]
     for name in names:
         if names.count(name) > 1:
@@ -189,7 +191,7 @@ def call_dicts(message: BaseMessage) -> dict[str, Any]:
     return {"tool_calls": listed} if listed else {}
 
 
-def read_calls(text: str, reason: str) -> tuple[str, list[ToolCall]]:
+def read_calls(text: str, reason: str, *, forced: bool = False) -> tuple[str, list[ToolCall]]:
     """The words and the calls of a whole answer.
 
     Raises:
@@ -206,7 +208,7 @@ def read_calls(text: str, reason: str) -> tuple[str, list[ToolCall]]:
                 arguments.append("")
             case Arguments(index, piece):
                 arguments[index] += piece
-    if reader.is_inside:
+    if reader.is_inside or (forced and not names):
         raise cut_answer(text, reason)
     calls = [
         ToolCall(name=name, args=json.loads(args), id=_new_id(), type="tool_call")
@@ -218,8 +220,9 @@ def read_calls(text: str, reason: str) -> tuple[str, list[ToolCall]]:
 class CallStream:
     """Makes the pieces of a streamed answer words and chunks of calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, forced: bool) -> None:
         self._reader = CallReader()
+        self._forced = forced
         self._text = ""
 
     def feed(self, text: str) -> list[str | ToolCallChunk]:
@@ -234,7 +237,7 @@ class CallStream:
             AnswerError: The answer ends within a call.
         """
         pieces = [_piece(event) for event in self._reader.flush()]
-        if self._reader.is_inside:
+        if self._reader.is_inside or (self._forced and not self._reader.calls):
             raise cut_answer(self._text, reason)
         return pieces
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from local_pipelines.engines.grammar import (
     EMPTY,
@@ -62,10 +63,7 @@ class _Nfa:
                 return end
             case Times(part, least, most):
                 return self._times(part, least, most, start)
-            case Leaf(part):
-                return self.add(part, start)
-            case Rule(name):
-                raise TypeError(name)  # a leaf has no rules in it
+        raise TypeError(node)  # a leaf has no rules in it
 
     def _step(self, start: int, ranges: _Ranges) -> int:
         end = self.state()
@@ -124,9 +122,11 @@ def leaf_rules(leaf: Leaf, prefix: str) -> tuple[Node, dict[str, Node]]:
 
 def _letters(nfa: _Nfa, states: frozenset[int]) -> Iterator[tuple[int, int, frozenset[int]]]:
     """Ranges of letters that lead to the same states, and these states."""
-    steps = [(low, high, end) for s in states for ranges, end in nfa.steps[s] for low, high in ranges]
+    steps = [
+        (low, high, end) for s in states for ranges, end in nfa.steps[s] for low, high in ranges
+    ]
     borders = sorted({low for low, _, _ in steps} | {high + 1 for _, high, _ in steps})
-    for low, after in zip(borders, borders[1:], strict=False):
+    for low, after in pairwise(borders):
         reached = frozenset(end for a, b, end in steps if a <= low and after - 1 <= b)
         if reached:
             yield low, after - 1, nfa.closed(reached)

@@ -53,7 +53,11 @@ def _without(node: Node, letters: Iterable[str]) -> Node:
         case Text(text):
             if text.startswith('"'):  # a value or a name: as escapes, they are the same
                 for letter in letters:
-                    text = text.replace(letter, f"\\u{ord(letter):04x}") if letter not in '"\\' else text
+                    text = (
+                        text.replace(letter, f"\\u{ord(letter):04x}")
+                        if letter not in '"\\'
+                        else text
+                    )
             return Text(text)
         case Chars(ranges):
             left = list(ranges)

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from local_pipelines.engines.grammar import Grammar
 from local_pipelines.engines.genai_grammar import for_xgrammar
+from local_pipelines.engines.grammar import Grammar
 from local_pipelines.engines.options import with_sampling
 from local_pipelines.engines.prompts import context_of
 from local_pipelines.engines.stopping import checked_stop

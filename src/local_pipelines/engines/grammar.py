@@ -179,7 +179,7 @@ def _count(least: int, most: int | None) -> str:
 
 
 def _spelt(text: str) -> str:
-    """A text for xgrammar, which would read the two letters "ße" as \\xdfe: one by one."""
+    """A text for xgrammar, letter by letter: it would read "ße" as one, with the number dfe."""
     runs = re.findall(r"[\x20-\x7e]+|.", text, re.DOTALL) or [""]
     return " ".join(
         _quoted(run) if run.isascii() else f"[{_point(ord(run))}-{_point(ord(run))}]"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from local_pipelines.errors import failure
 
 _NOTES = frozenset({"title", "description", "default", "examples", "deprecated", "discriminator"})
-_TIGHTER: dict[str, Callable[[Any, Any], Any]] = {
-    name: max for name in ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-} | {name: min for name in ("maximum", "exclusiveMaximum", "maxLength", "maxItems")}
+_LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
+_UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 
 
 def merged_schemas(schemas: Sequence[Any]) -> dict[str, Any]:
@@ -44,8 +43,8 @@ def _check_closed(some: Mapping[str, Any], other: Mapping[str, Any]) -> None:
 def _joined(name: str, one: Any, two: Any) -> Any:
     if one == two or name in _NOTES:
         return one
-    if name in _TIGHTER:
-        return _TIGHTER[name](one, two)
+    if name in _LOWER or name in _UPPER:
+        return max(one, two) if name in _LOWER else min(one, two)
     if name == "required":
         return list(dict.fromkeys([*one, *two]))
     if name in {"properties", "$defs"}:

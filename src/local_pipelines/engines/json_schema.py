@@ -95,14 +95,7 @@ class SchemaRules:
 
     def _value(self, schema: Any, passed: frozenset[str]) -> Node:
         """What a value of this schema looks like; `passed` are references on the way to it."""
-        if schema is True or schema == {}:
-            return self._anything()
-        if not isinstance(schema, Mapping):
-            raise failure("schema-no-schema", value=schema)
-        for name in schema:
-            if name not in _ALL:
-                raise failure("schema-keyword", name=name)
-        told = {name: value for name, value in schema.items() if name not in _NOTES}
+        told = _told(schema)
         if not told:
             return self._anything()
         if "$ref" in told:
@@ -193,7 +186,11 @@ class SchemaRules:
             raise failure("schema-values", number=self._values, most=MOST_VALUES)
         rest = {name: value for name, value in told.items() if name not in {"const"}}
         if len(rest) + ("const" in told) > 1:
-            rest |= {name: self._schema[name] for name in ("$defs", "definitions") if name in self._schema}
+            rest |= {
+                name: self._schema[name]
+                for name in ("$defs", "definitions")
+                if name in self._schema
+            }
             values = [value for value in values if fits(value, rest)]
         if not values:
             raise failure("schema-nothing")
@@ -230,7 +227,7 @@ class SchemaRules:
         missing = [name for name in required if name not in declared]
         if missing and others is False:
             raise failure("schema-nothing")
-        properties = {**declared, **{name: others for name in missing}}
+        properties = {**declared, **dict.fromkeys(missing, others)}
         least, most = _size(told, "minProperties"), told.get("maxProperties")
         if not properties:
             return self._map(others, least or 0, most)
@@ -266,7 +263,9 @@ class SchemaRules:
             raise failure("schema-keyword", name="minProperties")
         if schema is False or most == 0:
             return Seq((Text("{"), Text("}")))
-        member = Seq((Leaf(any_string(1, 40), plain=True), _COLON, self._value(schema, frozenset())))
+        member = Seq(
+            (Leaf(any_string(1, 40), plain=True), _COLON, self._value(schema, frozenset()))
+        )
         return self._repeated("{", member, least, most, "}")
 
     def _array(self, told: dict[str, Any]) -> Node:
@@ -290,8 +289,8 @@ class SchemaRules:
     def _set(self, items: Any, least: int, most: int | None, *, has_first: bool) -> Node:
         """Different values out of a list of some, in the list's order."""
         schema = self._resolved(items, frozenset())
-        values = schema.get("enum") if isinstance(schema, Mapping) else None
-        different = values is not None and len({literal(v).text for v in values}) == len(values)
+        values = (isinstance(schema, Mapping) and schema.get("enum")) or []
+        different = values and len({literal(v).text for v in values}) == len(values)
         if not different or has_first or least > 0 or (most or len(values)) < len(values):
             raise failure("schema-keyword", name="uniqueItems")
         members = [(Leaf(literal(value)), False) for value in values if fits(value, schema)]
@@ -316,8 +315,20 @@ class SchemaRules:
             member = Seq((Leaf(any_string(0, 40), plain=True), _COLON, value))
             simple = Either((Text("true"), Text("false"), Text("null")))
             kinds = (
-                Seq((Text("{"), optional(Seq((member, Times(Seq((_COMMA, member)), 0, None)))), Text("}"))),
-                Seq((Text("["), optional(Seq((value, Times(Seq((_COMMA, value)), 0, None)))), Text("]"))),
+                Seq(
+                    (
+                        Text("{"),
+                        optional(Seq((member, Times(Seq((_COMMA, member)), 0, None)))),
+                        Text("}"),
+                    )
+                ),
+                Seq(
+                    (
+                        Text("["),
+                        optional(Seq((value, Times(Seq((_COMMA, value)), 0, None)))),
+                        Text("]"),
+                    )
+                ),
                 Leaf(any_string(), plain=True),
                 Leaf(_number({}, whole=False)),
                 Leaf(simple),
@@ -347,8 +358,8 @@ def first_fault(value: Any, schema: Any) -> str | None:
     except ImportError as error:
         raise failure("no-structured-extra", package="jsonschema") from error
     validator = jsonschema.Draft202012Validator(schema)
-    error = next(validator.iter_errors(value), None)
-    return None if error is None else str(error.message)
+    found = next(validator.iter_errors(value), None)
+    return None if found is None else str(found.message)
 
 
 def check_ends(rules: Mapping[str, Node], root: Node) -> None:
@@ -375,6 +386,18 @@ def _ends(node: Node, ending: set[str]) -> bool:
             return name in ending
         case Text() | Chars() | Leaf():
             return True
+
+
+def _told(schema: Any) -> dict[str, Any]:
+    """What a schema says of what is valid."""
+    if schema is True:
+        return {}
+    if not isinstance(schema, Mapping):
+        raise failure("schema-no-schema", value=schema)
+    for name in schema:
+        if name not in _ALL:
+            raise failure("schema-keyword", name=name)
+    return {name: value for name, value in schema.items() if name not in _NOTES}
 
 
 def _either(nodes: Sequence[Node]) -> Node:

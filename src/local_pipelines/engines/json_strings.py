@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from re import _constants as codes  # type: ignore[attr-defined] # Python's own names
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -16,8 +16,10 @@ MOST_REPEATS = 1000  # a longer string is one of the shorter ones as well, as fa
 _QUOTE = Text('"')
 # Letters that stand for themselves: no control characters, no halves of characters, and neither
 # quote nor backslash.
-_PLAIN = ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0xA0, 0xD7FF), (0xE000, 0xFFFC))
-_PLAIN += ((0x10000, 0x10FFFF),)
+_PLAIN: tuple[tuple[int, int], ...] = (
+    *((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), (0xA0, 0xD7FF)),
+    *((0xE000, 0xFFFC), (0x10000, 0x10FFFF)),
+)
 _ESCAPED = Seq((Text("\\"), Chars(((0x22, 0x22), (0x5C, 0x5C), (0x6E, 0x6E), (0x74, 0x74)))))
 _CLASSES: dict[Any, tuple[tuple[int, int], ...]] = {
     codes.CATEGORY_DIGIT: ((48, 57),),
@@ -97,7 +99,7 @@ def _sequence(items: Sequence[Any], *, edges: bool = False) -> Node:
 
 
 def _item(code: Any, value: Any) -> Node:
-    make: Callable[[Any], Node] | None = {
+    makers: dict[Any, Callable[[Any], Node]] = {
         codes.LITERAL: lambda number: Text(json.dumps(chr(number), ensure_ascii=False)[1:-1]),
         codes.ANY: lambda _: Chars(_PLAIN),
         codes.IN: _one_of,
@@ -106,10 +108,10 @@ def _item(code: Any, value: Any) -> Node:
         codes.SUBPATTERN: _group,
         codes.MAX_REPEAT: _repeat,
         codes.MIN_REPEAT: _repeat,
-    }.get(code)
-    if make is None:
+    }
+    if code not in makers:
         raise PatternError(str(code).lower())
-    return make(value)
+    return makers[code](value)
 
 
 def _group(value: Any) -> Node:
@@ -128,8 +130,7 @@ def _repeat(value: Any) -> Node:
     return Times(_sequence(items), int(least), bound) if bound != 0 else EMPTY
 
 
-def _one_of(items: Iterable[Any]) -> Node:
-    items = list(items)
+def _one_of(items: Sequence[Any]) -> Node:
     negated = items[0][0] is codes.NEGATE
     ranges: list[tuple[int, int]] = []
     for code, value in items[negated:]:

@@ -18,6 +18,7 @@ from local_pipelines.engines.grammar import (
     Grammar,
     Leaf,
     Node,
+    Rule,
     Seq,
     Text,
     Times,
@@ -49,8 +50,10 @@ def calls_grammar(tools: Mapping[str, Any], *, forced: bool, several: bool) -> G
     one = Seq((_called(rules), Leaf(Text(f"\n{END}"))))
     more = Times(Seq((Leaf(Text(f"\n{BEGIN}")), one)), 0, MOST_CALLS - 1) if several else EMPTY
     words = Times(Chars(_ANY), 1, None)
-    begins = Leaf(Text(BEGIN)) if forced else Either(
-        (Leaf(Text(BEGIN)), Leaf(Seq((words, Text(BEGIN)))))
+    begins = (
+        Leaf(Text(BEGIN))
+        if forced
+        else Either((Leaf(Text(BEGIN)), Leaf(Seq((words, Text(BEGIN))))))
     )
     calls = Seq((begins, one, more))
     rules["root"] = calls if forced else optional(Either((Leaf(words), calls)))
@@ -58,13 +61,19 @@ def calls_grammar(tools: Mapping[str, Any], *, forced: bool, several: bool) -> G
 
 
 def _called(rules: dict[str, Node]) -> Node:
-    from local_pipelines.engines.grammar import Rule
-
     return Seq((Leaf(Text("\n")), Rule("call")))
 
 
 def _body(name: str, schema: Any, rules: dict[str, Node]) -> Node:
-    head = (Text('{"name":'), _BLANK, literal(name), Text(","), _BLANK, Text('"arguments":'), _BLANK)
+    head = (
+        Text('{"name":'),
+        _BLANK,
+        literal(name),
+        Text(","),
+        _BLANK,
+        Text('"arguments":'),
+        _BLANK,
+    )
     arguments = SchemaRules({"type": "object", **schema}, rules).root()
     return Seq((Leaf(Seq(head)), arguments, Leaf(Text("}"))))
 
@@ -96,12 +105,12 @@ Event = Words | Call | Arguments
 
 
 class CallReader:
-    """Reads an answer that comes in pieces.
+    r"""Reads an answer that comes in pieces.
 
     >>> reader = CallReader()
-    >>> list(reader.feed('<tool_call>\\n{"name": "add", "argum'))
+    >>> list(reader.feed('<tool_call>\n{"name": "add", "argum'))
     []
-    >>> [*reader.feed('ents": {"a": 1}}\\n</tool'), *reader.feed("_call>")]
+    >>> [*reader.feed('ents": {"a": 1}}\n</tool'), *reader.feed("_call>")]
     [Call(index=0, name='add'), Arguments(index=0, text='{"a": 1}')]
     """
 
@@ -136,7 +145,9 @@ class CallReader:
             words, self._held = self._held[:place], self._held[place + len(BEGIN) :]
             self._state, self.is_inside = "head", True
         else:
-            held = next((n for n in range(len(BEGIN) - 1, 0, -1) if self._held.endswith(BEGIN[:n])), 0)
+            held = next(
+                (n for n in range(len(BEGIN) - 1, 0, -1) if self._held.endswith(BEGIN[:n])), 0
+            )
             cut = len(self._held) - held
             words, self._held = self._held[:cut], self._held[cut:]
         if words and (self.calls == 0 or words.strip()):
@@ -150,6 +161,8 @@ class CallReader:
             self._held, self._state = self._held[found.end() :], "arguments"
 
     def _arguments(self) -> Iterator[Event]:
+        if self._depth == 0:
+            self._held = self._held.lstrip()
         for place, letter in enumerate(self._held):
             if self._escaped:
                 self._escaped = False
@@ -165,7 +178,8 @@ class CallReader:
                     yield Arguments(self.calls, self._held[: place + 1])
                     self._held, self._state = self._held[place + 1 :], "end"
                     return
-        yield Arguments(self.calls, self._held)
+        if self._held:
+            yield Arguments(self.calls, self._held)
         self._held = ""
 
     def _end(self) -> Iterator[Event]:

@@ -116,7 +116,6 @@ class GrammarHold:
 
     def _allowed(self, size: int) -> torch.Tensor:
         import numpy as np
-
         import torch
 
         allowed = np.zeros((len(self._matchers), size), dtype=bool)

@@ -144,7 +144,7 @@ class TorchRun:
         return min(self._limit - len(row.ids), self.config.max_new_tokens or UNLIMITED)
 
     def hold(self, rows: int, width: int) -> GrammarHold | None:
-        """What holds rows behind prompts of `width` tokens to the request's grammar, if it has one."""
+        """What holds rows, behind prompts of `width` tokens, to the grammar, if there is one."""
         grammar = self.request.grammar
         if grammar is None:
             return None
