@@ -32,7 +32,7 @@ class _Pocket:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"llm": self._llm, "max_tokens": 600}
+        return {"llm": self._llm}
 
     @property
     def supports_json_mode(self) -> bool:
@@ -47,7 +47,21 @@ class TestStandardUnit(_Pocket, ChatModelUnitTests):
     """The tests without a call of the model."""
 
 
-class TestStandardIntegration(_Pocket, ChatModelIntegrationTests):
+class _Room:
+    """The tests that call it, with room for an answer in a form."""
+
+    _llm: Any
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {"llm": self._llm.model_copy(update=_room(self._llm))}
+
+
+def _room(llm: Any) -> dict[str, Any]:
+    return {"pipeline_kwargs": {**(llm.pipeline_kwargs or {}), "max_new_tokens": 700}}
+
+
+class TestStandardIntegration(_Room, _Pocket, ChatModelIntegrationTests):
     """The tests that call it."""
 
 
@@ -63,5 +77,5 @@ class TestStandardUnitOnGenAI(_PocketOnGenAI, ChatModelUnitTests):
     """The tests without a call of the model."""
 
 
-class TestStandardIntegrationOnGenAI(_PocketOnGenAI, ChatModelIntegrationTests):
+class TestStandardIntegrationOnGenAI(_Room, _PocketOnGenAI, ChatModelIntegrationTests):
     """The tests that call it."""

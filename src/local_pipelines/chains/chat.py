@@ -471,9 +471,11 @@ class LocalChat(ChatHuggingFace):
         """Let every answer be a value of a schema: the form is always right, what it says may not.
 
         Args:
-            schema: A Pydantic model, a TypedDict or a JSON schema.
-            method: "json_schema": the model is told of the schema and held to it; "json_mode":
-                any JSON object; "function_calling": the arguments of a tool.
+            schema: A Pydantic model, a TypedDict or a JSON schema. A string without a maxLength has
+                at most 500 characters.
+            method: "json_schema": the model is told of the schema and held to it; "json_mode": it
+                is held to the schema, or to any JSON object, and your prompt asks for it;
+                "function_calling": the value is the arguments of a tool.
             include_raw: Give a dictionary with "raw", "parsed" and "parsing_error".
             kwargs: `strict`, which changes nothing: all are.
 

@@ -30,14 +30,16 @@ def structured(
     if schema is None and method != "json_mode":
         raise failure("schema-no-schema", value=schema)
     described = None if schema is None else _json_schema(schema)
+    form: dict[str, Any]
     told = {"kwargs": {"method": method}, "schema": schema}
     if method == "function_calling":
         llm: Any = chat.bind_tools([schema], tool_choice="any", ls_structured_output_format=told)
-    elif method == "json_mode":
-        llm = chat.bind(response_format={"type": "json_object"}, ls_structured_output_format=told)
+    elif method == "json_mode":  # held to the schema, and not told of it
+        form = {"type": "json_object", "schema": described}
+        llm = chat.bind(response_format=form, ls_structured_output_format=told)
     else:
         name = (described or {}).get("title", "answer")
-        form: dict[str, Any] = {
+        form = {
             "type": "json_schema",
             "json_schema": {"name": name, "schema": described},
         }

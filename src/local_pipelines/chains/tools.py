@@ -64,9 +64,10 @@ def asked_of(options: dict[str, Any]) -> Asked:
     options.pop("functions", None)
     options.pop("strict", None)
     if form and form.get("type") != "text":
-        schema = (form.get("json_schema") or {}).get("schema")
+        told = (form.get("json_schema") or {}).get("schema")
+        schema = told or form.get("schema")
         text = json.dumps(schema, sort_keys=True, default=str) if schema else ""
-        return Asked(grammar=_form_grammar(text, schema_of(text)), schema=schema)
+        return Asked(grammar=_form_grammar(text, schema_of(text)), schema=told)
     if not tools or choice in {"none", False}:
         return Asked(tools)
     forced = choice not in {None, "auto"}
@@ -109,12 +110,23 @@ def described_tools(tools: Sequence[Any]) -> list[dict[str, Any]]:
         ParameterError: One has no description, no readable arguments, or the name of another.
     """
     described = [_described(tool) for tool in tools]
-    described = [tool for n, tool in enumerate(described) if tool not in described[:n]]
+    described = [tool for n, tool in enumerate(described) if not _comes_again(tool, described[:n])]
     names = [tool["function"]["name"] for tool in described]
     for name in names:
         if names.count(name) > 1:
             raise failure("tools-of-one-name", name=name)
     return described
+
+
+def _comes_again(tool: dict[str, Any], earlier: Sequence[dict[str, Any]]) -> bool:
+    """Whether a tool is one of the earlier ones: of the same name, with the same arguments."""
+    return any(_signature(tool) == _signature(other) for other in earlier)
+
+
+def _signature(tool: dict[str, Any]) -> tuple[str, list[str], list[str]]:
+    parameters = tool["function"].get("parameters") or {}
+    names, required = parameters.get("properties") or {}, parameters.get("required") or ()
+    return tool["function"]["name"], sorted(names), sorted(required)
 
 
 def _described(tool: Any) -> dict[str, Any]:

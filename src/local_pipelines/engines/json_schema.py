@@ -1,7 +1,8 @@
 """From a JSON schema to a grammar, all of whose answers fit the schema.
 
 The grammar may write fewer answers than the schema allows: the properties that are declared, in
-their order, numbers of fifteen digits, at most one blank behind a colon or a comma. What it cannot
+their order, numbers of fifteen digits, strings of 500 characters where no maxLength says more, at
+most one blank behind a colon or a comma. What it cannot
 hold an answer to is refused, and not dropped.
 """
 
@@ -40,6 +41,7 @@ from local_pipelines.errors import ParameterError, failure
 MOST_VALUES = 2000  # of all enums together
 _MOST_RULES = 5000
 _MOST_ITEMS = 1000
+_MOST_OPEN = 31  # further values of a list or an object of which nothing is said
 _NOTES = frozenset(
     {"$anchor", "$comment", "$defs", "$id", "$schema", "contentEncoding", "contentMediaType"}
     | {"default", "definitions", "deprecated", "description", "discriminator", "example"}
@@ -229,6 +231,8 @@ class SchemaRules:
             raise failure("schema-nothing")
         properties = {**declared, **dict.fromkeys(missing, others)}
         least, most = _size(told, "minProperties"), told.get("maxProperties")
+        if not properties and told.get("properties") == {} and "additionalProperties" not in told:
+            others = False  # declared to have none: it is given none
         if not properties:
             return self._map(others, least or 0, most)
         if most is not None and most < len(properties):
@@ -318,14 +322,14 @@ class SchemaRules:
                 Seq(
                     (
                         Text("{"),
-                        optional(Seq((member, Times(Seq((_COMMA, member)), 0, None)))),
+                        optional(Seq((member, Times(Seq((_COMMA, member)), 0, _MOST_OPEN)))),
                         Text("}"),
                     )
                 ),
                 Seq(
                     (
                         Text("["),
-                        optional(Seq((value, Times(Seq((_COMMA, value)), 0, None)))),
+                        optional(Seq((value, Times(Seq((_COMMA, value)), 0, _MOST_OPEN)))),
                         Text("]"),
                     )
                 ),

@@ -11,6 +11,7 @@ from typing import Any
 
 from local_pipelines.engines.grammar import EMPTY, Chars, Either, Node, Seq, Text, Times
 
+MOST_CHARACTERS = 500  # of a string whose schema has no maxLength
 MOST_REPEATS = 1000  # a longer string is one of the shorter ones as well, as far as a schema cares
 
 _QUOTE = Text('"')
@@ -47,7 +48,9 @@ class PatternError(Exception):
 def any_string(least: int = 0, most: int | None = None) -> Node:
     """A string with so many characters."""
     one = Either((Chars(_PLAIN), _ESCAPED))
-    most = None if most is None else min(most, max(least, MOST_REPEATS))
+    # A small model often says the same again and again, and would never come to the quote.
+    longest = MOST_CHARACTERS if most is None else min(most, MOST_REPEATS)
+    most = max(least, longest)
     return Seq((_QUOTE, Times(one, least, most), _QUOTE)) if most != 0 else Text('""')
 
 
