@@ -266,7 +266,8 @@ def _piece(event: Words | Call | Arguments) -> str | ToolCallChunk:
 
 def cut_answer(text: str, reason: str) -> LocalPipelinesError:
     """The error for an answer that ended before its form did; it keeps the text."""
-    error = failure("answer-cut" if reason == "length" else "answer-stopped", text=text[-200:])
+    is_cut = reason == "length"
+    error = failure("answer-cut" if is_cut else "answer-stopped", text=text[-200:])
     error.text = text  # type: ignore[attr-defined] # AnswerError has it
     return error
 

@@ -6,8 +6,21 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from local_pipelines.engines.automaton import leaf_rules
-from local_pipelines.engines.grammar import Chars, Either, Grammar, Leaf, Node, Seq, Text, Times
+from local_pipelines.engines.grammar import (
+    EMPTY,
+    Chars,
+    Either,
+    Grammar,
+    Leaf,
+    Node,
+    Rule,
+    Seq,
+    Text,
+    Times,
+)
 from local_pipelines.errors import failure
+
+_MOST_REPEATS = 20
 
 
 @lru_cache(maxsize=64)
@@ -18,33 +31,56 @@ def for_xgrammar(grammar: Grammar, special: frozenset[str]) -> str:
     would end the answer there. So the letters that these names begin with stand in no text, and in
     JSON they are written as escapes.
     """
-    firsts = frozenset(name[0] for name in special if name)
-    known: dict[Node, Node] = {}
-    rules: dict[str, Node] = {}
+    rules = _Rules(frozenset(name[0] for name in special if name))
+    nodes = {name: rules.turned(node) for name, node in grammar.rules}
+    return Grammar.of({"root": nodes.pop("root")} | nodes | rules.made).ebnf
 
-    def turned(node: Node) -> Node:
+
+class _Rules:
+    """Turns the nodes of one grammar into what xgrammar keeps, and collects the rules for it."""
+
+    def __init__(self, letters: frozenset[str]) -> None:
+        self.made: dict[str, Node] = {}
+        self._letters = letters
+        self._leaves: dict[Leaf, Node] = {}
+        self._chains: dict[Node, str] = {}
+
+    def turned(self, node: Node) -> Node:
+        """A node without leaves."""
         match node:
-            case Leaf(part, plain):
-                if node not in known:
-                    safe = _without(part, firsts)
-                    if plain or isinstance(part, Text):
-                        known[node] = safe
-                    else:
-                        known[node], more = leaf_rules(Leaf(safe), f"l{len(known)}x")
-                        rules.update(more)
-                return known[node]
+            case Leaf():
+                if node not in self._leaves:
+                    self._leaves[node] = self._leaf(node)
+                return self._leaves[node]
             case Seq(parts):
-                return Seq(tuple(map(turned, parts)))
+                return Seq(tuple(map(self.turned, parts)))
             case Either(choices):
-                return Either(tuple(map(turned, choices)))
+                return Either(tuple(map(self.turned, choices)))
             case Times(part, least, most):
-                return Times(turned(part), least, most)
+                return Times(self.turned(part), least, most)
         return node
 
-    for name, node in grammar.rules:
-        rules[name] = turned(node)
-    rules = {"root": rules.pop("root")} | rules
-    return Grammar.of(rules).ebnf
+    def _leaf(self, leaf: Leaf) -> Node:
+        safe = _without(leaf.node, self._letters)
+        if leaf.plain or isinstance(safe, Text):
+            return self._chained(safe)
+        node, more = leaf_rules(Leaf(safe), f"l{len(self._leaves)}x")
+        self.made |= more
+        return node
+
+    def _chained(self, node: Node) -> Node:
+        """A string, letter by letter: of {0,500} xgrammar makes an automaton for minutes."""
+        if isinstance(node, Seq):
+            return Seq(tuple(map(self._chained, node.parts)))
+        if not isinstance(node, Times) or node.most is None or node.most <= _MOST_REPEATS:
+            return node
+        name = self._chains.setdefault(node.node, f"c{len(self._chains)}x")
+        one = Rule(f"{name}one")
+        self.made |= {one.name: node.node, f"{name}0": EMPTY}
+        for length in range(1, node.most - node.least + 1):
+            shorter = Seq((one, Rule(f"{name}{length - 1}")))
+            self.made.setdefault(f"{name}{length}", Either((shorter, EMPTY)))
+        return Seq((*[one] * node.least, Rule(f"{name}{node.most - node.least}")))
 
 
 def _without(node: Node, letters: Iterable[str]) -> Node:
