@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -76,11 +77,27 @@ class _Rules:
             return node
         name = self._chains.setdefault(node.node, f"c{len(self._chains)}x")
         one = Rule(f"{name}one")
-        self.made |= {one.name: node.node, f"{name}0": EMPTY}
-        for length in range(1, node.most - node.least + 1):
-            shorter = Seq((one, Rule(f"{name}{length - 1}")))
-            self.made.setdefault(f"{name}{length}", Either((shorter, EMPTY)))
-        return Seq((*[one] * node.least, Rule(f"{name}{node.most - node.least}")))
+        self.made[one.name] = node.node
+        return Seq((*[one] * node.least, self._up_to(node.most - node.least, one, name)))
+
+    def _up_to(self, most: int, one: Rule, name: str) -> Node:
+        """So many letters at most: whole blocks of them, and then a few.
+
+        xgrammar looks through all tokens for each state when a grammar is first used; so there are
+        some sixty states, and not a thousand.
+        """
+        size = math.isqrt(most) + 1
+        few, whole, blocks = f"{name}f", f"{name}w{size}", f"{name}b{most}s"
+        self.made |= {f"{few}0": EMPTY, whole: Seq((one,) * size)}
+        for count in range(1, size):
+            some = Seq((one, Rule(f"{few}{count - 1}")))
+            self.made.setdefault(f"{few}{count}", Either((some, EMPTY)))
+        rest = most % size
+        self.made[f"{blocks}0"] = Rule(f"{few}{rest}")
+        for count in range(1, most // size + 1):
+            more = Seq((Rule(whole), Rule(f"{blocks}{count - 1}")))
+            self.made[f"{blocks}{count}"] = Either((more, Rule(f"{few}{size - 1}")))
+        return Rule(f"{blocks}{most // size}")
 
 
 def _without(node: Node, letters: Iterable[str]) -> Node:
