@@ -6,6 +6,7 @@ In a notebook such an error shows its sentences instead of a traceback. The trac
 The family:
 
     LocalPipelinesError
+        AnswerError
         CacheError
         CredentialError
         DeviceError
@@ -35,6 +36,7 @@ from local_pipelines.wording.sentences import filled, tables
 
 __all__ = [
     "AccessError",
+    "AnswerError",
     "CacheError",
     "CredentialError",
     "DeviceError",
@@ -93,6 +95,12 @@ class LocalPipelinesError(Exception):
         """Give IPython the lines it shows in place of a traceback."""
         parts = [f"  {part}" for part in (self.cause, self.next_step) if part]
         return [f"{type(self).__name__}: {self.fact}", *parts]
+
+
+class AnswerError(LocalPipelinesError, ValueError):
+    """An answer ended before its form was complete, or does not fit; `text` is what there is."""
+
+    text: str = ""
 
 
 class ParameterError(LocalPipelinesError, ValueError):

@@ -14,11 +14,10 @@ from langchain_core.messages import (
     ChatMessage,
     HumanMessage,
     SystemMessage,
-    ToolMessage,
 )
 
 from local_pipelines import LocalChat
-from local_pipelines.errors import ModelError, ParameterError, UnsupportedError
+from local_pipelines.errors import ModelError, ParameterError
 
 FRANCE = "What is the capital of France?"
 PERU = "What is the capital of Peru?"
@@ -136,7 +135,6 @@ class TestBadMessages:
         [
             [("robot", "hello")],
             [ChatMessage(role="robot", content="hello")],
-            [ToolMessage("1", tool_call_id="1")],
         ],
     )
     def test_an_unknown_role(self, torch_llm: Any, messages: Any) -> None:
@@ -166,20 +164,6 @@ class TestBadMessages:
         blocks = HumanMessage([{"type": "text", "text": "What is the capital"}, " of France?"])
         assert LocalChat(llm=torch_llm).invoke([blocks]).content == PARIS
         assert LocalChat(llm=torch_llm, max_tokens=4).invoke("👩‍👩‍👧 שלום").content is not None
-
-    @pytest.mark.parametrize("options", [{"tools": [{"name": "x"}]}, {"response_format": {"x": 1}}])
-    def test_tools_are_refused_in_a_call(self, torch_llm: Any, options: Any) -> None:
-        """They would have been dropped silently."""
-        with pytest.raises(UnsupportedError, match="calls no tools"):
-            LocalChat(llm=torch_llm).invoke(FRANCE, **options)
-
-    def test_tools_and_structured_output_are_refused(self, torch_llm: Any) -> None:
-        """As NotImplementedError, which is what LangChain expects."""
-        chat = LocalChat(llm=torch_llm)
-        with pytest.raises(NotImplementedError, match="calls no tools"):
-            chat.bind_tools([])
-        with pytest.raises(NotImplementedError, match="structured output"):
-            chat.with_structured_output({"title": "x"})
 
     @pytest.mark.parametrize("field", [{"logprobs": True}, {"n": 2}, {"presence_penalty": 1.0}])
     def test_fields_for_servers_are_refused(self, torch_llm: Any, field: dict[str, Any]) -> None:

@@ -50,7 +50,9 @@ Configs = RunnableConfig | list[RunnableConfig] | None
 Inputs = list[LanguageModelInput]
 
 
-_CALL_OPTIONS = frozenset({"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated"})
+_CALL_OPTIONS = frozenset(
+    {"pipeline_kwargs", "skip_prompt", "batch_size", "progress", "templated", "grammar"}
+)
 # What `generate` takes and what does not change an answer.
 _IDLE = frozenset({"tags", "metadata", "run_name", "run_id", "batch_size", "progress"})
 
@@ -247,6 +249,7 @@ class LocalLLM(BaseLLM):
             options=options,
             batch_size=self._batch_size(kwargs),
             templated=bool(kwargs.get("templated")),
+            grammar=kwargs.get("grammar"),
             echo=None if skip is None else not skip,
             progress=bool(kwargs.get("progress", self.progress)) and not streamed,
             emit=(lambda _: None) if streamed else None,

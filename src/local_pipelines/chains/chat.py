@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing, closing
+from functools import partial
 from typing import Any, Self
 
 from langchain_core.caches import BaseCache
@@ -13,6 +14,7 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.language_models.base import LangSmithParams
 from langchain_core.load import dumps
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable
@@ -24,7 +26,16 @@ from pydantic import ConfigDict, PrivateAttr, model_validator
 from local_pipelines.chains.base import AsyncManager, Configs, Inputs, LocalLLM, Manager, Stop
 from local_pipelines.chains.chat_messages import answer_message, answer_piece, as_dicts, chat_prompt
 from local_pipelines.chains.pipeline import LocalPipeline
-from local_pipelines.engines.options import check_no_token
+from local_pipelines.chains.structured import structured
+from local_pipelines.chains.tools import (
+    Asked,
+    CallStream,
+    asked_of,
+    described_tools,
+    tool_choice_of,
+    with_asked,
+)
+from local_pipelines.engines.options import check_no_token, unknown_option
 from local_pipelines.engines.prompts import refuse_bytes
 from local_pipelines.engines.request import GeneratedAnswer
 from local_pipelines.errors import LocalPipelinesError, ParameterError, failure
@@ -32,7 +43,14 @@ from local_pipelines.errors import LocalPipelinesError, ParameterError, failure
 # Fields of ChatHuggingFace that speak to a server.
 _SERVER_FIELDS = ("frequency_penalty", "logit_bias", "logprobs", "presence_penalty", "top_logprobs")
 # Call options that LangChain sends along and that change nothing here.
-_IDLE_OPTIONS = frozenset({"stream", "stream_options", "stream_usage"})
+_IDLE_OPTIONS = frozenset(
+    {"stream", "stream_options", "stream_usage", "ls_structured_output_format"}
+)
+# Call options that say what an answer has to look like.
+_ASKING = frozenset(
+    {"tools", "tool_choice", "parallel_tool_calls", "response_format", "functions", "strict"}
+)
+_NOTHING = Asked()
 # Fields that change what is answered, beside the model.
 _ANSWERING = ("chat_template", "temperature", "max_tokens", "top_p", "seed", "stop")
 
@@ -161,8 +179,8 @@ class LocalChat(ChatHuggingFace):
         except (ValueError, NotImplementedError, TypeError) as error:
             raise failure("no-message", reason=str(error).splitlines()[0]) from error
 
-    def _to_chat_prompt(self, messages: list[BaseMessage]) -> str:
-        return chat_prompt(self.llm, messages, self.chat_template)
+    def _to_chat_prompt(self, messages: list[BaseMessage], asked: Asked = _NOTHING) -> str:
+        return chat_prompt(self.llm, messages, self.chat_template, asked)
 
     def get_token_ids(self, text: str) -> list[int]:
         """Give the numbers of a text's tokens, by the model's own tokenizer."""
@@ -175,27 +193,31 @@ class LocalChat(ChatHuggingFace):
         self, messages: Sequence[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
         """Count the tokens of a conversation, with the chat template where that takes it."""
-        if tools:
-            raise failure("no-tools", model=self._model_name)
         if not messages:
             return 0
+        asked = Asked(tuple(described_tools(tools or ())))
+        template = self.chat_template or self.llm.chat_template or ""
         try:
-            prompt = self.llm.apply_chat_template(as_dicts(messages), template=self.chat_template)
+            dicts, variables = with_asked(as_dicts(messages), asked, template)
+            prompt = self.llm.apply_chat_template(dicts, template=self.chat_template, **variables)
         except ParameterError:
             return super().get_num_tokens_from_messages(list(messages))
         return len(self.get_token_ids(prompt))
 
-    def _options(self, stop: Stop, kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _asked(self, kwargs: dict[str, Any]) -> Asked:
+        """What is asked of the answer beside words."""
+        return asked_of({name: kwargs[name] for name in _ASKING if name in kwargs})
+
+    def _options(self, stop: Stop, kwargs: dict[str, Any], asked: Asked) -> dict[str, Any]:
         """What the llm is asked for: its own names, and no special tokens a second time."""
-        options = {name: value for name, value in kwargs.items() if name not in _IDLE_OPTIONS}
-        for name in ("tools", "tool_choice", "response_format", "functions"):
-            if options.pop(name, None):
-                raise failure("no-tools", model=self._model_name)
+        left_out = _IDLE_OPTIONS | _ASKING
+        options = {name: value for name, value in kwargs.items() if name not in left_out}
         own = {name: getattr(self, name) for name in ("temperature", "top_p", "seed")}
         options = own | {"max_new_tokens": self.max_tokens} | options
         if (limit := options.pop("max_tokens", None)) is not None:
             options["max_new_tokens"] = limit
         options = {name: value for name, value in options.items() if value is not None}
+        options |= {} if asked.grammar is None else {"grammar": asked.grammar}
         return options | {"stop": self.stop if stop is None else stop, "templated": True}
 
     def _generate(
@@ -206,10 +228,11 @@ class LocalChat(ChatHuggingFace):
         stream: bool | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prompt = self._to_chat_prompt(messages)
+        asked = self._asked(kwargs)
+        prompt = self._to_chat_prompt(messages, asked)
         ready = self._computed(prompt)
-        options = self._options(stop, kwargs)
-        return self._chat_result(ready or self.llm.answers([prompt], **options)[0])
+        options = self._options(stop, kwargs, asked)
+        return self._chat_result(ready or self.llm.answers([prompt], **options)[0], asked)
 
     async def _agenerate(
         self,
@@ -219,10 +242,12 @@ class LocalChat(ChatHuggingFace):
         stream: bool | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prompt = self._to_chat_prompt(messages)
+        asked = self._asked(kwargs)
+        prompt = self._to_chat_prompt(messages, asked)
         ready = self._computed(prompt)
-        options = self._options(stop, kwargs)
-        return self._chat_result(ready or (await self.llm.aanswers([prompt], **options))[0])
+        options = self._options(stop, kwargs, asked)
+        answer = ready or (await self.llm.aanswers([prompt], **options))[0]
+        return self._chat_result(answer, asked)
 
     def _stream(
         self,
@@ -234,17 +259,23 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
-        prompt = self._to_chat_prompt(messages)
+        asked = self._asked(kwargs)
+        prompt = self._to_chat_prompt(messages, asked)
+        told = partial(
+            self._chunks,
+            stream=CallStream(forced=asked.forced) if asked.reads_calls else None,
+            usage=usage,
+        )
         if (answer := self._computed(prompt)) is not None:
-            yield self._chunk(answer.text, usage=usage)
-            yield self._chunk(answer, usage=usage)
-            return
-        with closing(self.llm.pieces(prompt, **self._options(stop, kwargs))) as pieces:
-            for piece in pieces:
-                chunk = self._chunk(piece, usage=usage)
-                if run_manager:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            for chunk in (*told(answer.text), *told(answer)):
                 yield chunk
+            return
+        with closing(self.llm.pieces(prompt, **self._options(stop, kwargs, asked))) as pieces:
+            for piece in pieces:
+                for chunk in told(piece):
+                    if run_manager:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
 
     async def _astream(
         self,
@@ -256,17 +287,24 @@ class LocalChat(ChatHuggingFace):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
-        prompt = self._to_chat_prompt(messages)
+        asked = self._asked(kwargs)
+        prompt = self._to_chat_prompt(messages, asked)
+        told = partial(
+            self._chunks,
+            stream=CallStream(forced=asked.forced) if asked.reads_calls else None,
+            usage=usage,
+        )
         if (answer := self._computed(prompt)) is not None:
-            yield self._chunk(answer.text, usage=usage)
-            yield self._chunk(answer, usage=usage)
-            return
-        async with aclosing(self.llm.apieces(prompt, **self._options(stop, kwargs))) as pieces:
-            async for piece in pieces:
-                chunk = self._chunk(piece, usage=usage)
-                if run_manager:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            for chunk in (*told(answer.text), *told(answer)):
                 yield chunk
+            return
+        options = self._options(stop, kwargs, asked)
+        async with aclosing(self.llm.apieces(prompt, **options)) as pieces:
+            async for piece in pieces:
+                for chunk in told(piece):
+                    if run_manager:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
 
     def batch(
         self,
@@ -344,13 +382,14 @@ class LocalChat(ChatHuggingFace):
         prompts: list[str] = []
         others = {name: value for name, value in kwargs.items() if name != "stop"}
         try:
-            options = self._options(kwargs.get("stop"), others)
+            asked = self._asked(others)
+            options = self._options(kwargs.get("stop"), others, asked)
         except LocalPipelinesError:
             return [], {}
         for each in inputs:
             try:
                 messages = self._convert_input(each).to_messages()
-                prompt = self._to_chat_prompt(messages)
+                prompt = self._to_chat_prompt(messages, asked)
                 self.llm._check_prompts([prompt], templated=True)
             except LocalPipelinesError:
                 continue
@@ -374,16 +413,26 @@ class LocalChat(ChatHuggingFace):
         wanted = super()._should_stream_usage(stream_usage=stream_usage, **kwargs)
         return True if wanted is None else bool(wanted)
 
-    def _chat_result(self, answer: GeneratedAnswer) -> ChatResult:
-        message = answer_message(answer, self._model_name)
+    def _chat_result(self, answer: GeneratedAnswer, asked: Asked) -> ChatResult:
+        message = answer_message(answer, self._model_name, asked)
         usage = dict(message.usage_metadata or {})
         return ChatResult(
             generations=[ChatGeneration(message=message, generation_info=answer.info())],
             llm_output={"model_name": self._model_name, "token_usage": usage},
         )
 
-    def _chunk(self, piece: str | GeneratedAnswer, *, usage: bool) -> ChatGenerationChunk:
-        return ChatGenerationChunk(message=answer_piece(piece, self._model_name, usage=usage))
+    def _chunks(
+        self, piece: str | GeneratedAnswer, *, stream: CallStream | None, usage: bool
+    ) -> Iterator[ChatGenerationChunk]:
+        """What one piece of an answer becomes; calls of tools are read out of it."""
+        pieces: list[str | ToolCallChunk | GeneratedAnswer] = [piece]
+        if stream and isinstance(piece, str):
+            pieces = [*stream.feed(piece)]
+        elif stream and isinstance(piece, GeneratedAnswer):
+            pieces = [*stream.end(piece.finish_reason), piece]
+        for each in pieces:
+            message = answer_piece(each, self._model_name, usage=usage)
+            yield ChatGenerationChunk(message=message)
 
     def bind_tools(
         self,
@@ -392,11 +441,47 @@ class LocalChat(ChatHuggingFace):
         tool_choice: dict[str, Any] | str | bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Refuse tools, in one sentence."""
-        raise failure("no-tools", model=self._model_name)
+        """Let the model call tools; what calls them is up to the caller.
+
+        Args:
+            tools: Functions with types and a docstring, LangChain tools, Pydantic models, or
+                dictionaries in OpenAI's form.
+            tool_choice: "auto" or None: words or calls, as the model likes; "any" or True: one of
+                the tools; a name: that one; "none": words.
+            kwargs: `parallel_tool_calls` says whether there may be several calls in an answer:
+                unless it is given, only where no call is forced. And what `bind` takes.
+
+        Raises:
+            ParameterError: A tool cannot be described, or its arguments cannot be held to.
+        """
+        described = described_tools(tools)
+        choice = tool_choice_of(tool_choice, [tool["function"]["name"] for tool in described])
+        bound = {"tools": described, "tool_choice": choice, **kwargs}
+        self._asked(bound)  # now, not when the first question comes
+        return super(ChatHuggingFace, self).bind(**bound)
 
     def with_structured_output(
-        self, schema: Any = None, **kwargs: Any
+        self,
+        schema: Any = None,
+        *,
+        method: str = "json_schema",
+        include_raw: bool = False,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Refuse structured output, in one sentence."""
-        raise failure("no-tools", model=self._model_name)
+        """Let every answer be a value of a schema: the form is always right, what it says may not.
+
+        Args:
+            schema: A Pydantic model, a TypedDict or a JSON schema. A string without a maxLength has
+                at most 500 characters.
+            method: "json_schema": the model is told of the schema and held to it; "json_mode": it
+                is held to the schema, or to any JSON object, and your prompt asks for it;
+                "function_calling": the value is the arguments of a tool.
+            include_raw: Give a dictionary with "raw", "parsed" and "parsing_error".
+            kwargs: `strict`, which changes nothing: all are.
+
+        Raises:
+            ParameterError: No answer can be held to the schema.
+        """
+        for name in kwargs.keys() - {"strict"}:
+            raise unknown_option(name, frozenset({"method", "include_raw", "strict"}))
+        return structured(self, schema, method, include_raw)

@@ -13,10 +13,13 @@ from langchain_core.messages import (
     ChatMessage,
     HumanMessage,
     SystemMessage,
+    ToolMessage,
 )
 from langchain_core.messages.ai import UsageMetadata
+from langchain_core.messages.tool import ToolCall, ToolCallChunk
 
 from local_pipelines.chains.base import LocalLLM
+from local_pipelines.chains.tools import Asked, call_dicts, read_calls, with_asked
 from local_pipelines.engines.request import GeneratedAnswer
 from local_pipelines.errors import ParameterError, failure
 from local_pipelines.models.catalogue import catalogue
@@ -24,12 +27,21 @@ from local_pipelines.wording.messages import tr
 
 _ROLES = {"human": "user", "ai": "assistant"}
 _ROLES |= {name: name for name in ("system", "user", "assistant")}
-_MESSAGE_ROLES = ((SystemMessage, "system"), (AIMessage, "assistant"), (HumanMessage, "user"))
+_MESSAGE_ROLES = (
+    *((SystemMessage, "system"), (AIMessage, "assistant")),
+    *((HumanMessage, "user"), (ToolMessage, "tool")),
+)
+_CALLS = frozenset({"tool_use", "tool_call"})  # parts that tell what tool_calls tells
 # What templates begin a turn with, where it is no token of its own: <|user|>, <<SYS>>, [/INST].
 _MARK = re.compile(r"<\|[^<>|\s]+\|>|<</?[A-Z]+>>|\[/?[A-Z_]{3,}\]")
 
 
-def chat_prompt(llm: LocalLLM, messages: Sequence[BaseMessage], template: str | None) -> str:
+def chat_prompt(
+    llm: LocalLLM,
+    messages: Sequence[BaseMessage],
+    template: str | None,
+    asked: Asked = Asked(),  # noqa: B008 - it never changes
+) -> str:
     """Write a conversation as the model reads it, by `template` or by its own."""
     if not messages:
         raise failure("no-message-to-answer")
@@ -41,12 +53,16 @@ def chat_prompt(llm: LocalLLM, messages: Sequence[BaseMessage], template: str | 
         known = [entry.id for entry in catalogue() if entry.has_chat_template]
         raise failure("no-chat-template", model_name=llm._model_name, names=", ".join(known))
     _check_texts(llm, dicts, chosen)
-    return llm.apply_chat_template(dicts, template=template)
+    dicts, variables = with_asked(dicts, asked, chosen)
+    return llm.apply_chat_template(dicts, template=template, **variables)
 
 
 def as_dicts(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Messages as templates know them: dictionaries with "role" and "content"."""
-    return [{"role": _role(message), "content": _text(message)} for message in messages]
+    return [
+        {"role": _role(message), "content": _text(message), **call_dicts(message)}
+        for message in messages
+    ]
 
 
 def _role(message: BaseMessage) -> str:
@@ -63,6 +79,8 @@ def _text(message: BaseMessage) -> str:
     content = message.content
     if isinstance(content, str):
         return content
+    if isinstance(message, AIMessage):
+        content = [b for b in content if isinstance(b, str) or b.get("type") not in _CALLS]
     for block in content:
         if isinstance(block, dict) and block.get("type") != "text":
             raise failure("message-part", kind=block.get("type"))
@@ -91,16 +109,24 @@ def _check_texts(llm: LocalLLM, messages: list[dict[str, Any]], template: str) -
             )
 
 
-def answer_message(answer: GeneratedAnswer, model_name: str) -> AIMessage:
-    """An answer as a message, with what it cost."""
-    told = _metadata(answer, model_name)
-    return AIMessage(content=answer.text, usage_metadata=_usage(answer), response_metadata=told)
+def answer_message(answer: GeneratedAnswer, model_name: str, asked: Asked) -> AIMessage:
+    """An answer as a message, with its calls of tools and what it cost."""
+    told, text = _metadata(answer, model_name), answer.text
+    calls: list[ToolCall] = []
+    if asked.reads_calls:
+        text, calls = read_calls(text, answer.finish_reason, forced=asked.forced)
+    usage = _usage(answer)
+    return AIMessage(content=text, tool_calls=calls, usage_metadata=usage, response_metadata=told)
 
 
-def answer_piece(piece: str | GeneratedAnswer, model_name: str, *, usage: bool) -> AIMessageChunk:
-    """A piece of a stream as a message: a text, or, at the end, what the answer cost."""
+def answer_piece(
+    piece: str | ToolCallChunk | GeneratedAnswer, model_name: str, *, usage: bool
+) -> AIMessageChunk:
+    """A piece of a stream as a message: text, a part of a call, or what the answer cost."""
     if isinstance(piece, str):
         return AIMessageChunk(content=piece)
+    if not isinstance(piece, GeneratedAnswer):
+        return AIMessageChunk(content="", tool_call_chunks=[piece])
     counts, told = _usage(piece) if usage else None, _metadata(piece, model_name)
     return AIMessageChunk(
         content="", usage_metadata=counts, response_metadata=told, chunk_position="last"

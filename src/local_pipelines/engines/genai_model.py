@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from local_pipelines.engines.genai_grammar import for_xgrammar
+from local_pipelines.engines.grammar import Grammar
 from local_pipelines.engines.options import with_sampling
 from local_pipelines.engines.prompts import context_of
 from local_pipelines.engines.stopping import checked_stop
@@ -190,6 +192,15 @@ class GenAIEngine:
             config.stop_criteria = known.get(early, criteria.NEVER)
         config.apply_chat_template = False
         return config
+
+    def hold(self, config: Any, grammar: Grammar) -> None:
+        """Let a configuration hold its answer to a grammar; xgrammar, inside GenAI, keeps it."""
+        text = for_xgrammar(grammar, frozenset(self.special_tokens))
+        try:
+            form = self._genai.StructuredOutputConfig(grammar=text)
+            config.structured_output_config = form
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise failure("genai-grammar", last_line(error)) from error
 
     def start(self, number: int, ids: list[int], config: Any) -> Any:
         """Put a prompt into the running batch and give its handle."""

@@ -50,6 +50,8 @@ class GenAIRun:
         self._ends = Ends.of(stop, special, self._config.stop_token_ids)
         seed = self._options.get("seed")
         self._seed = secrets.randbelow(UNLIMITED) if seed is None else seed % (1 << 63)
+        if request.grammar is not None and not self._is_single:
+            raise failure("grammar-and-beams")
         self.collected = AnswerCollector(request)
         self.report: BatchReport | None = None
 
@@ -78,6 +80,8 @@ class GenAIRun:
         config.min_new_tokens = min(config.min_new_tokens, config.max_new_tokens)
         config.rng_seed = self._seed + row.index
         config.stop_token_ids = set(self._ends.end_tokens | self._ends.stop_tokens)
+        if self.request.grammar is not None:
+            self._engine.hold(config, self.request.grammar)
         try:
             config.validate()
         except RuntimeError as error:

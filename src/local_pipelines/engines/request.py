@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from local_pipelines.engines.grammar import Grammar
 from local_pipelines.engines.turns import Emit
 
 FinishReason = Literal["stop", "length", "eos"]
@@ -59,6 +60,7 @@ class GenerationRequest:
     options: dict[str, Any] = field(default_factory=dict)  # by transformers' names
     batch_size: int = 1
     templated: bool = False  # out of a chat template: no special tokens are to be added
+    grammar: Grammar | None = None  # what every answer has to look like
     echo: bool | None = None  # begin with the prompt; None leaves it to the engine's configuration
     progress: bool = False
     emit: Emit | None = None  # takes the text of the only prompt as it comes

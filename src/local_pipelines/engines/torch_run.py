@@ -21,9 +21,10 @@ from local_pipelines.engines.prompts import UNLIMITED, checked_tokens, context_o
 from local_pipelines.engines.report import AnswerCollector, BatchReport
 from local_pipelines.engines.request import GenerationRequest
 from local_pipelines.engines.stopping import checked_stop
+from local_pipelines.engines.torch_grammar import GrammarHold
 from local_pipelines.engines.torch_options import explained_options, generation_config
 from local_pipelines.engines.turns import is_wanted
-from local_pipelines.errors import MemoryShortageError
+from local_pipelines.errors import MemoryShortageError, failure
 from local_pipelines.wording.messages import tr
 
 if TYPE_CHECKING:
@@ -79,6 +80,10 @@ class TorchRun:
         self.config.stop_strings = None  # generate's own search wants the tokenizer, and is slower
         special = special_tokens(self._tokenizer) if stop else {}
         self.ends = Ends.of(stop, special, _as_list(self.config.eos_token_id))
+        if self.request.grammar is not None:
+            if not self.is_single:
+                raise failure("grammar-and-beams")
+            self.hold(1, 0)  # so that what cannot be held to is refused before anything is computed
 
     def tokenize(self) -> list[TokenizedPrompt]:
         """Turn the prompts into tokens, and refuse what the model cannot read."""
@@ -107,7 +112,8 @@ class TorchRun:
     @property
     def is_special(self) -> bool:
         """Whether something is asked of `generate` that only `generate` itself can do."""
-        return bool(self._criteria or self._extra or self._seed is not None)
+        asked = self._criteria or self._extra or self.request.grammar
+        return bool(asked or self._seed is not None)
 
     @property
     def context(self) -> int:
@@ -136,6 +142,13 @@ class TorchRun:
     def longest_answer(self, row: TokenizedPrompt) -> int:
         """How many tokens a row's answer may have."""
         return min(self._limit - len(row.ids), self.config.max_new_tokens or UNLIMITED)
+
+    def hold(self, rows: int, width: int) -> GrammarHold | None:
+        """What holds rows, behind prompts of `width` tokens, to the grammar, if there is one."""
+        grammar = self.request.grammar
+        if grammar is None:
+            return None
+        return GrammarHold(self._tokenizer, grammar, self.ends.end_tokens, rows, width)
 
     def set_seed(self) -> None:
         """Begin torch's random numbers anew, if the request says where."""
@@ -243,14 +256,16 @@ class TorchRun:
             config.max_new_tokens, config.max_length = None, width + most
         config.pad_token_id = self._pad_id()
         watch.seen = width
+        watch.hold = self.hold(len(rows), width)
         hooks = self._criteria or self._extra.get("logits_processor")  # somebody else's code
+        extra = self._extra if watch.hold is None else watch.hold.joined(self._extra)
         with explained_options(lambda: not (watch.has_begun or hooks)):
             output = self.model.generate(
                 input_ids=ids.to(device),
                 attention_mask=mask.to(device),
                 generation_config=config,
                 stopping_criteria=StoppingCriteriaList([*self._criteria, watch.criterion()]),
-                **self._extra,
+                **extra,
             )
         output = getattr(output, "sequences", output)
         each = output.shape[0] // len(rows)  # num_return_sequences: the first is the best
@@ -281,6 +296,7 @@ class _BatchWatch:
     def __init__(self, run: TorchRun, rows: list[TokenizedPrompt]) -> None:
         self.has_begun = False
         self.seen = 0  # columns that have been read, at first those of the prompt
+        self.hold: GrammarHold | None = None
         self._run = run
         self._rows = rows
         self._answers = [GrowingAnswer(row.ids, run.decode, run.ends) for row in rows]
@@ -305,12 +321,14 @@ class _BatchWatch:
         self.has_begun = True
         if not is_wanted(self._run.request.stopped):
             return [True] * len(ids)
+        complete = self.hold.take(ids) if self.hold else [False] * len(ids)
         if not self._run.follows:
-            return [False] * len(ids)
+            return complete
         rows: list[list[int]] = ids[:, self.seen :].tolist()  # usually one token in each
         self.seen = ids.shape[1]
         self._grow(rows)
-        return [bool(answer.reason) for answer in self._answers]
+        ended = [bool(answer.reason) for answer in self._answers]
+        return [one or other for one, other in zip(ended, complete, strict=True)]
 
     def _grow(self, tokens: list[list[int]], *, last: bool = False) -> None:
         for text in grow_together(self._answers, tokens, self._run.decode, last=last):

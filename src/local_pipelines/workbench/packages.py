@@ -41,11 +41,13 @@ OPTIONAL = {  # package: the extra that brings it
     "optimum-intel": "openvino",
     "openvino": "openvino",
     "openvino-genai": "openvino",
+    "jsonschema": "structured",
+    "llguidance": "structured",
     "ray": "scale",
 }
 _COURSE = "local-pipelines"
 # Named here because "openvino" is a package, too: without the course's metadata we could not tell.
-_EXTRAS = ("docs", "lab", "openvino", "scale", "test")
+_EXTRAS = ("docs", "lab", "openvino", "scale", "structured", "test")
 
 
 @dataclass(frozen=True)
