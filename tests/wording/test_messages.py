@@ -391,12 +391,13 @@ def test_a_changed_message_becomes_fuzzy_and_is_shown_in_english(
     """The maintainer's new sentence is merged with its old text, and never shown translated."""
     template = messages.template(ROOT)
     new = "Delete it and fetch it once again."
+    waiting = copied.read_text(encoding="utf-8").count("#, fuzzy")
     old = template.read_text(encoding="utf-8")
     template.write_text(old.replace("Delete it and fetch it again.", new), encoding="utf-8")
     messages.update(ROOT)
     merged = copied.read_text(encoding="utf-8")
     assert '#| msgid "Delete it and fetch it again."' in merged
-    assert merged.count("#, fuzzy") == 1
+    assert merged.count("#, fuzzy") == waiting + 1
     monkeypatch.setattr(messages_module, "_FOLDER", copied.parents[2])
     messages_module._read_catalogue.cache_clear()
     speak("fr")
