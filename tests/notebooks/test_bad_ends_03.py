@@ -18,7 +18,7 @@ from langchain_huggingface import ChatHuggingFace, HuggingFacePipeline
 from course_kit.notebooks.pages import read_as_stored
 from local_pipelines import LocalChat, LocalPipeline, model_path
 from local_pipelines.engines.stopping import warn_of_empty_answer
-from local_pipelines.errors import ModelError, ParameterError, UnsupportedError
+from local_pipelines.errors import ModelError, ParameterError
 
 LESSON = Path(__file__).parents[2] / "notebooks" / "03_chains.ipynb"
 PROMPT = "Question: What is a token?\n\nAnswer: Let's think step by step."
@@ -184,18 +184,18 @@ async def test_a_chat_is_asynchronous_in_a_thread(
     assert (await LocalChat(llm=local).ainvoke(FRANCE)).content == answer.content != ""
 
 
-def test_tools_are_dropped_or_refused(llm: HuggingFacePipeline, local: LocalPipeline) -> None:
-    """ChatHuggingFace calls no tool and says nothing; LocalChat refuses, as the lesson says."""
+def test_tools_are_dropped_or_told(llm: HuggingFacePipeline, local: LocalPipeline) -> None:
+    """ChatHuggingFace calls no tool and says nothing; LocalChat tells the model of it."""
 
     def add(a: int, b: int) -> int:
         """Add two numbers."""
         return a + b
 
     assert ChatHuggingFace(llm=llm).bind_tools([add]).invoke(FRANCE).tool_calls == []
-    with pytest.raises(UnsupportedError):
-        LocalChat(llm=local).bind_tools([add])
-    with pytest.raises(UnsupportedError):
-        LocalChat(llm=local).with_structured_output({"title": "a"})
+    asked = LocalChat(llm=local, max_tokens=100).bind_tools([add], tool_choice="any")
+    (call,) = asked.invoke(FRANCE).tool_calls
+    assert call["name"] == "add"
+    assert set(call["args"]) == {"a", "b"}
 
 
 def test_an_answer_that_breaks_off_says_length(local: LocalPipeline) -> None:
