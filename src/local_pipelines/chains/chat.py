@@ -261,11 +261,7 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         asked = self._asked(kwargs)
         prompt = self._to_chat_prompt(messages, asked)
-        told = partial(
-            self._chunks,
-            stream=CallStream(forced=asked.forced) if asked.reads_calls else None,
-            usage=usage,
-        )
+        told = self._telling(asked, usage=usage)
         if (answer := self._computed(prompt)) is not None:
             for chunk in (*told(answer.text), *told(answer)):
                 yield chunk
@@ -289,11 +285,7 @@ class LocalChat(ChatHuggingFace):
         usage = self._should_stream_usage(stream_usage=stream_usage, **kwargs)
         asked = self._asked(kwargs)
         prompt = self._to_chat_prompt(messages, asked)
-        told = partial(
-            self._chunks,
-            stream=CallStream(forced=asked.forced) if asked.reads_calls else None,
-            usage=usage,
-        )
+        told = self._telling(asked, usage=usage)
         if (answer := self._computed(prompt)) is not None:
             for chunk in (*told(answer.text), *told(answer)):
                 yield chunk
@@ -420,6 +412,13 @@ class LocalChat(ChatHuggingFace):
             generations=[ChatGeneration(message=message, generation_info=answer.info())],
             llm_output={"model_name": self._model_name, "token_usage": usage},
         )
+
+    def _telling(
+        self, asked: Asked, *, usage: bool
+    ) -> Callable[[str | GeneratedAnswer], Iterator[ChatGenerationChunk]]:
+        """Give what makes chunks of the pieces of one stream."""
+        stream = CallStream(forced=asked.forced) if asked.reads_calls else None
+        return partial(self._chunks, stream=stream, usage=usage)
 
     def _chunks(
         self, piece: str | GeneratedAnswer, *, stream: CallStream | None, usage: bool
